@@ -1,0 +1,3 @@
+module recoup.dev/tests/cluster/programs/coredns
+
+go 1.26.0
