@@ -1,0 +1,120 @@
+"""Entry point of `recoup`: finds the command, runs it, turns what it raises into a message and an exit code.
+
+Responsible for: lazy loading (the help of a command imports neither the engine nor boto3), signals, broken pipes and exit codes
+(docs/command-line.md). A new command is a module beside this one with a click command named `command`, and a line in COMMANDS.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from importlib import import_module
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from recoup import __version__
+from recoup.errors import Cancelled, RecoupError
+
+COMMANDS = {
+    "keygen": "Make a key file, or an offline recovery key.",
+    "init": "Make a location ready and create a vault in it.",
+    "backup": "Make a recovery point of a directory, a file or a block device.",
+    "snapshots": "List the recovery points of a vault.",
+    "ls": "List what a recovery point holds.",
+    "restore": "Bring a recovery point back, and compare it.",
+    "verify": "Check that recovery points can be restored.",
+    "doctor": "Probe a location: is it reachable, atomic, complete, on time?",
+}
+
+BROKEN_PIPE_EXIT_CODE = 141  # what a shell shows for a program that SIGPIPE ended
+INTERRUPTED = Cancelled.exit_code
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name and imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(f"recoup.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, "--version", message="recoup %(version)s")
+def root() -> None:
+    """Encrypted, verified backups in a directory or a bucket.
+
+    \b
+    A first backup and restore:
+      recoup keygen backup.key
+      recoup init    --location file:///srv/backups --key-file backup.key
+      recoup backup  --location file:///srv/backups --key-file backup.key --source /home
+      recoup restore --location file:///srv/backups --key-file backup.key --snapshot ID --target /mnt/new
+
+    \b
+    Exit codes: 0 done, 3 recovery point made but some files could not be read, 1 internal, 2 usage, 10 try again,
+    20 invalid input or configuration, 30 integrity, 40 key unavailable or wrong, 130 interrupted.
+    """  # noqa: D301  # click's mark for text that is not to be wrapped is a real backspace
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run one command line and exit the process."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command line; the exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        result = root.main(args=arguments, prog_name="recoup", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except RecoupError as error:
+        return _fail(str(error), error.reason, error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("stopped before the end", Cancelled.reason, INTERRUPTED)
+    except BrokenPipeError:
+        _silence()
+        return BROKEN_PIPE_EXIT_CODE
+    except Exception as error:  # noqa: BLE001  # the last resort: a bug must show where it is
+        traceback.print_exc()
+        return _fail(f"this is a bug in recoup: {type(error).__name__}: {error}", "InternalError", 1)
+    return result if isinstance(result, int) else 0
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _fail(message: str, reason: str, code: int) -> int:
+    try:
+        print(f"error: {message} [{reason}]", file=sys.stderr)
+    except BrokenPipeError:
+        _silence()
+    return code
+
+
+def _silence() -> None:
+    """Let the interpreter flush its streams at exit without a second broken pipe."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""Options that several commands share, and the types they parse to.
+
+`@location_options` hands the command a `location: Location`; `@key_options` hands it `keys: KeyOptions`; `@output_option` hands it
+`output: "table" | "json"`. Nothing here touches a store or reads a key.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from recoup.errors import Usage
+
+if TYPE_CHECKING:
+    from recoup.engine.stores.base import Store, StoreOptions
+
+Function = Callable[..., Any]
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+
+
+@dataclass(frozen=True)
+class Location:
+    """A location as given on the command line."""
+
+    url: str
+    endpoint_url: str | None
+    region: str | None
+    path_style: bool | None
+    ca_bundle: str | None
+    credentials_dir: str | None
+    upload_limit: int | None
+    download_limit: int | None
+
+    def options(self) -> StoreOptions:
+        from recoup.engine.stores.base import StoreOptions
+
+        fields = {name: value for name, value in vars(self).items() if name != "url"}
+        return StoreOptions(**fields)
+
+    def open(self) -> Store:
+        """The store; raises Usage for a URL that cannot be read. Connects to nothing yet."""
+        from recoup.engine.stores.registry import open_store
+
+        return open_store(self.url, self.options())
+
+
+@dataclass(frozen=True)
+class KeyOptions:
+    """Which keys to use and which vault is meant. All may be absent; `need_key_files` says so where they must not be."""
+
+    key_files: tuple[str, ...]
+    vault: str | None
+    fingerprint: str | None
+
+    def need_key_files(self) -> tuple[str, ...]:
+        if not self.key_files:
+            raise Usage("no key: give --key-file FILE (made by `recoup keygen FILE`)")
+        return self.key_files
+
+
+class ByteSize(click.ParamType[int]):
+    """A number of bytes: 1048576, 10MB, 512KiB, 1GiB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([KMGT]I?)?B?", str(value).strip().upper())
+        size = int(float(match[1]) * _UNITS[match[2] or ""]) if match else 0
+        if size <= 0:
+            self.fail(f"{value!r} is not a size; write for example 500000, 512KiB, 10MB or 1GiB", param, ctx)
+        return size
+
+
+def location_options(function: Function) -> Function:
+    """--location and how to reach it."""
+    credentials = (
+        "Directory with the files accessKeyID, secretAccessKey and, if there is one, sessionToken; read again when they change. "
+        "[default: the usual AWS configuration]"
+    )
+    style = "How the bucket stands in S3 requests. [default: path style with --endpoint-url]"
+    file, directory = click.Path(exists=True, dir_okay=False), click.Path(exists=True, file_okay=False)
+    options = (
+        _option("--location", "url", "URL", "file:///directory or s3://bucket/prefix.", required=True, envvar="RECOUP_LOCATION"),
+        _option("--endpoint-url", "endpoint_url", "URL", "S3 server, where it is not AWS.", envvar="AWS_ENDPOINT_URL_S3"),
+        _option("--region", "region", "NAME", "S3 region. [default: that of the AWS configuration, else us-east-1]"),
+        click.option("--path-style/--virtual-host-style", "path_style", default=None, help=style),
+        _option("--ca-bundle", "ca_bundle", "FILE", "Certificates (PEM) to trust for the S3 server.", type=file),
+        _option("--credentials-dir", "credentials_dir", "DIR", credentials, type=directory),
+        _option("--upload-limit", "upload_limit", "SIZE", "Bytes a second to send at most, as 10MB or 512KiB.", type=ByteSize()),
+        _option("--download-limit", "download_limit", "SIZE", "Bytes a second to fetch at most.", type=ByteSize()),
+    )
+
+    @functools.wraps(function)
+    def call(*args: Any, **values: Any) -> Any:
+        fields = {name: values.pop(name) for name in Location.__dataclass_fields__}
+        return function(*args, location=Location(**fields), **values)
+
+    return _apply(options, call)
+
+
+def key_options(function: Function) -> Function:
+    """--key-file, --vault, --fingerprint."""
+    vault = "The vault, where the location holds several and the key file names none of them."
+    fingerprint = "Fingerprint that `recoup init` printed, where the key file does not carry it."
+    file = click.Path(exists=True, dir_okay=False)
+    options = (
+        _option("--key-file", "key_files", "FILE", "Key file; may be given several times.", multiple=True, type=file),
+        _option("--vault", "vault", "HEX", vault),
+        _option("--fingerprint", "fingerprint", "HEX", fingerprint),
+    )
+
+    @functools.wraps(function)
+    def call(*args: Any, **values: Any) -> Any:
+        fields = {name: values.pop(name) for name in KeyOptions.__dataclass_fields__}
+        return function(*args, keys=KeyOptions(**fields), **values)
+
+    return _apply(options, call)
+
+
+def output_option(function: Function) -> Function:
+    """-o json|table."""
+    choice = click.Choice(["table", "json"])
+    return click.option("-o", "--output", type=choice, default="table", show_default=True, help="For people or for programs.")(function)
+
+
+def report_option(function: Function) -> Function:
+    """--report FILE."""
+    text = "Write a JSON summary of at most 2 KiB there when the run ends, also when it fails."
+    return _option("--report", "report", "FILE", text, type=click.Path(dir_okay=False))(function)
+
+
+def _option(flag: str, name: str, metavar: str, text: str, **more: Any) -> Callable[[Function], Function]:
+    return click.option(flag, name, metavar=metavar, help=text, **more)
+
+
+def _apply(options: tuple[Callable[[Function], Function], ...], function: Function) -> Function:
+    for option in reversed(options):
+        function = option(function)
+    return function
