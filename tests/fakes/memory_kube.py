@@ -1,0 +1,195 @@
+"""An API server in memory: recoup.controller.kube.Kube as far as the controller's decisions depend on it.
+
+Its contract test (tests/integration/controller/test_kube_contract.py) runs against it and against a real kube-apiserver. It does
+not know schemas, defaults, CEL or admission: what depends on those is tested on the real one only.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from recoup.controller import failures
+from recoup.controller.resources import NAMESPACE, Resource
+
+Object = dict[str, Any]
+Place = tuple[str, str, str, str]
+
+
+class MemoryKube:
+    """`before_write(verb, kind, name)` may raise: that is how a test stops a controller after write k."""
+
+    def __init__(self, *, now: Callable[[], str] = lambda: "2026-11-23T12:00:00Z") -> None:
+        self.objects: dict[Place, Object] = {}
+        self.logs: dict[tuple[str, str], str] = {}
+        self.writes: list[tuple[str, str, str]] = []
+        self.reads = 0
+        self.before_write: Callable[[str, str, str], None] = lambda _verb, _kind, _name: None
+        self._now = now
+        self._versions = count(1)
+        self._uids = count(1)
+        self._lock = threading.RLock()
+
+    def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
+        with self._lock:
+            self.reads += 1
+            return copy.deepcopy(self._find(resource, namespace, name))
+
+    def list(self, resource: Resource, namespace: str | None = None, *, labels: str = "", fields: str = "") -> list[Object]:
+        with self._lock:
+            self.reads += 1
+            found = [
+                copy.deepcopy(obj)
+                for (api_version, kind, where, _), obj in sorted(self.objects.items())
+                if (api_version, kind) == (resource.api_version, resource.kind) and namespace in (None, where)
+            ]
+        return [obj for obj in found if _labels_match(obj, labels) and _fields_match(obj, fields)]
+
+    def create(self, resource: Resource, obj: Object) -> Object:
+        with self._lock:
+            metadata = obj["metadata"]
+            place = _place(resource, metadata.get("namespace"), metadata["name"])
+            self._check_namespace(resource, metadata.get("namespace"))
+            self._write("create", resource, metadata["name"])
+            if place in self.objects:
+                raise failures.AlreadyExists(f"POST {resource.kind} {metadata['name']}: exists")
+            made = copy.deepcopy(obj)
+            server = {"uid": f"uid-{next(self._uids)}", "generation": 1, "creationTimestamp": self._now()}
+            made["metadata"] = {**made["metadata"], **server, "resourceVersion": str(next(self._versions))}
+            if "status" in made and resource.api_version.startswith("recoup.dev"):
+                del made["status"]  # a status subresource is not set by a create
+            self.objects[place] = made
+            return copy.deepcopy(made)
+
+    def patch(self, resource: Resource, namespace: str | None, name: str, patch: Object) -> Object:
+        with self._lock:
+            present = self._find(resource, namespace, name)
+            self._write("patch", resource, name)
+            asked = patch.get("metadata", {})
+            for field in ("uid", "resourceVersion"):
+                if asked.get(field) not in (None, present["metadata"][field]):
+                    raise failures.Conflict(f"PATCH {resource.kind} {name}: {field} is another")
+            merged = _merge(present, patch)
+            if resource.api_version.startswith("recoup.dev"):
+                merged["status"] = present.get("status", {})
+            self._store(resource, present, merged)
+            return copy.deepcopy(self.objects.get(_place(resource, namespace, name), merged))
+
+    def apply_status(self, resource: Resource, namespace: str | None, name: str, uid: str, status: Object) -> Object:
+        with self._lock:
+            present = self._find(resource, namespace, name)
+            self._write("apply_status", resource, name)
+            if present["metadata"]["uid"] != uid:
+                raise failures.Conflict(f"PATCH {resource.kind} {name}: uid is another")
+            self._store(resource, present, {**present, "status": copy.deepcopy(status)})
+            return copy.deepcopy(self._find(resource, namespace, name))
+
+    def delete(self, resource: Resource, namespace: str | None, name: str, *, uid: str) -> None:
+        with self._lock:
+            present = self._find(resource, namespace, name)
+            self._write("delete", resource, name)
+            if present["metadata"]["uid"] != uid:
+                raise failures.Conflict(f"DELETE {resource.kind} {name}: uid is another")
+            if present["metadata"].get("finalizers"):
+                present["metadata"].setdefault("deletionTimestamp", self._now())
+                present["metadata"]["resourceVersion"] = str(next(self._versions))
+                return
+            del self.objects[_place(resource, namespace, name)]
+
+    def log_tail(self, namespace: str, pod: str, *, lines: int = 1, limit_bytes: int = 4096) -> str:
+        try:
+            text = self.logs[(namespace, pod)]
+        except KeyError:
+            raise failures.Gone(f"no log of {namespace}/{pod}") from None
+        return "".join(text.splitlines(keepends=True)[-lines:])[:limit_bytes]
+
+    def ready(self) -> bool:
+        return True
+
+    def put(self, resource: Resource, obj: Object) -> Object:
+        """Play another actor (a user, the CSI sidecars): store the object as given, uid and all."""
+        with self._lock:
+            metadata = obj["metadata"]
+            place = _place(resource, metadata.get("namespace"), metadata["name"])
+            made = copy.deepcopy(obj) | {"apiVersion": resource.api_version, "kind": resource.kind}
+            known = self.objects.get(place, {}).get("metadata", {})
+            made["metadata"] = {
+                "uid": known.get("uid") or f"uid-{next(self._uids)}",
+                "generation": 1,
+                "creationTimestamp": self._now(),
+                **made["metadata"],
+                "resourceVersion": str(next(self._versions)),
+            }
+            self.objects[place] = made
+            return copy.deepcopy(made)
+
+    def _find(self, resource: Resource, namespace: str | None, name: str) -> Object:
+        try:
+            return self.objects[_place(resource, namespace, name)]
+        except KeyError:
+            raise failures.Gone(f"{resource.kind} {namespace or ''}/{name} not found") from None
+
+    def _write(self, verb: str, resource: Resource, name: str) -> None:
+        self.before_write(verb, resource.kind, name)
+        self.writes.append((verb, resource.kind, name))
+
+    def _store(self, resource: Resource, present: Object, changed: Object) -> None:
+        if changed == present:
+            return
+        metadata = {**changed["metadata"], "resourceVersion": str(next(self._versions))}
+        if changed.get("spec") != present.get("spec"):
+            metadata["generation"] = present["metadata"].get("generation", 1) + 1
+        changed["metadata"] = metadata
+        place = _place(resource, metadata.get("namespace"), metadata["name"])
+        if metadata.get("deletionTimestamp") and not metadata.get("finalizers"):
+            del self.objects[place]
+        else:
+            self.objects[place] = changed
+
+    def _check_namespace(self, resource: Resource, namespace: str | None) -> None:
+        """A namespace that the test made may be terminating; one that it did not make is taken to exist."""
+        if resource.namespaced and namespace is not None:
+            found = self.objects.get(_place(NAMESPACE, None, namespace))
+            if found is not None and found["metadata"].get("deletionTimestamp"):
+                raise failures.NamespaceTerminating(f"POST {resource.kind}: namespace {namespace} is being terminated")
+
+
+def _place(resource: Resource, namespace: str | None, name: str) -> Place:
+    return (resource.api_version, resource.kind, namespace or "", name)
+
+
+def _merge(present: Object, patch: Object) -> Object:
+    merged = dict(present)
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict):
+            inner = merged.get(key)
+            merged[key] = _merge(inner if isinstance(inner, dict) else {}, value)
+        else:
+            merged[key] = copy.deepcopy(value)
+    return merged
+
+
+def _labels_match(obj: Object, selector: str) -> bool:
+    """Equality and existence, which is all that the controller uses."""
+    labels = obj["metadata"].get("labels") or {}
+    for term in filter(None, (part.strip() for part in selector.split(","))):
+        key, equals, value = term.partition("=")
+        if (equals and labels.get(key) != value) or (not equals and key not in labels):
+            return False
+    return True
+
+
+def _fields_match(obj: Object, selector: str) -> bool:
+    for term in filter(None, selector.split(",")):
+        path, _, value = term.partition("=")
+        found: Any = obj
+        for part in path.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+        if str(found or "") != value:
+            return False
+    return True
