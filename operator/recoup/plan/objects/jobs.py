@@ -1,0 +1,159 @@
+"""The Jobs: backup mover, restore mover, keys, probe. One command of the engine each, never retried by Kubernetes itself.
+
+backoffLimit is 0 because the controller counts attempts and knows what is worth repeating; podReplacementPolicy Failed keeps a second
+pod from starting while the first still ends. A Job stays until its result stands in a status; then the controller deletes it.
+"""
+
+from collections.abc import Sequence
+
+from recoup.api.backuplocation import BackupLocationSpec, EncryptionKey
+from recoup.api.backuppolicy import Mover
+from recoup.api.labels import MANAGED_BY, MANAGER, RUN
+from recoup.api.names import writer_secret
+from recoup.plan.actions import Object
+from recoup.plan.objects.identity import ATTEMPT, COMPONENT, VAULT, Owner
+from recoup.plan.objects.pod import (
+    BACKUP_CAPABILITIES,
+    REPORT,
+    RESTORE_CAPABILITIES,
+    PodParts,
+    build_pod_template,
+    secret_volume,
+    store_arguments,
+    store_parts,
+)
+from recoup.plan.observed import Surroundings
+
+API_VERSION = "batch/v1"
+KIND = "Job"
+
+
+def build_backup_job(
+    owner: Owner, around: Surroundings, location: BackupLocationSpec, *,
+    name: str, volume_uid: str, attempt: int, vault: str, run: str, claim: str, volume_mode: str,
+    exclude: Sequence[str], mover: Mover, node_affinity: Object | None,
+) -> Object:  # fmt: skip
+    """Back the PVC `claim` up. `run` is the text of the run file (JSON)."""
+    volumes, mounts, annotations = store_parts(location, {"run.json": (RUN, run)})
+    volumes.append(secret_volume("writer", writer_secret(vault)))
+    mounts.append({"name": "writer", "mountPath": "/recoup/writer", "readOnly": True})
+    source, mount, device = _data_volume(claim, volume_mode, "source", read_only=True)
+    arguments = [
+        "backup", *store_arguments(location), "--vault", vault, "--writer-keys", "/recoup/writer", "--run", "/recoup/run/run.json",
+        *(part for pattern in exclude for part in ("--exclude", pattern)),
+        "--source", "/dev/source" if device else "/source", "--report", REPORT,
+    ]  # fmt: skip
+    parts = PodParts(
+        arguments=arguments,
+        volumes=[*volumes, source],
+        mounts=[*mounts, *mount],
+        devices=device,
+        capabilities=BACKUP_CAPABILITIES,
+        annotations=annotations,
+    )
+    labels = owner.labels(volume_uid) | {COMPONENT: "mover", ATTEMPT: str(attempt)}
+    template = build_pod_template(around, parts, labels=labels, mover=mover, node_affinity=node_affinity)
+    return _job(name, around.movers_namespace, labels, template)
+
+
+def build_restore_job(
+    owner: Owner, around: Surroundings, location: BackupLocationSpec, *,
+    name: str, volume_uid: str, attempt: int, vault: str, fingerprint: str, manifest: str, claim: str, volume_mode: str,
+    node_affinity: Object | None,
+) -> Object:  # fmt: skip
+    """Fill the PVC `claim` with the recovery point `manifest`, comparing what was written."""
+    volumes, mounts, annotations = store_parts(location, {})
+    key_volumes, key_mounts, key_arguments = _keys(location.encryption.keys)
+    target, mount, device = _data_volume(claim, volume_mode, "target", read_only=False)
+    arguments = [
+        "restore", *store_arguments(location), "--vault", vault, *(("--fingerprint", fingerprint) if fingerprint else ()),
+        *key_arguments, "--snapshot", manifest, "--target", "/dev/target" if device else "/target", "--report", REPORT,
+    ]  # fmt: skip
+    parts = PodParts(
+        arguments=arguments,
+        volumes=[*volumes, *key_volumes, target],
+        mounts=[*mounts, *key_mounts, *mount],
+        devices=device,
+        capabilities=RESTORE_CAPABILITIES,
+        annotations=annotations,
+    )
+    labels = owner.labels(volume_uid) | {COMPONENT: "mover", ATTEMPT: str(attempt)}
+    template = build_pod_template(around, parts, labels=labels, mover=Mover(), node_affinity=node_affinity)
+    return _job(name, around.movers_namespace, labels, template)
+
+
+def build_keys_job(
+    owner: Owner, around: Surroundings, location: BackupLocationSpec, *,
+    name: str, attempt: int, vault: str, namespace: str, namespace_uid: str,
+) -> Object:  # fmt: skip
+    """Make or unwrap the keyring of `vault` and hand each role its part: the one mover with an API token.
+
+    owner: the BackupLocation, so that all runs that need the vault make the same Job. namespace: whose vault it is.
+    """
+    volumes, mounts, annotations = store_parts(location, {})
+    key_volumes, key_mounts, key_arguments = _keys(location.encryption.keys)
+    recipients = [part for key in location.encryption.keys if key.recipient for part in ("--recipient", key.recipient.public_key)]
+    arguments = [
+        "keys-job", *store_arguments(location), *key_arguments, *recipients, "--vault", vault,
+        "--namespace", namespace, "--namespace-uid", namespace_uid,
+        "--writer-namespace", around.movers_namespace, "--catalogue-namespace", around.system_namespace, "--report", REPORT,
+    ]  # fmt: skip
+    parts = PodParts(
+        arguments=arguments,
+        volumes=[*volumes, *key_volumes],
+        mounts=[*mounts, *key_mounts],
+        capabilities=(),
+        annotations=annotations,
+        token=True,
+    )
+    labels = owner.labels() | {COMPONENT: "keys", VAULT: vault, ATTEMPT: str(attempt)}
+    template = build_pod_template(around, parts, labels=labels, mover=Mover(), node_affinity=None)
+    return _job(name, around.movers_namespace, labels, template)
+
+
+def build_probe_job(owner: Owner, around: Surroundings, location: BackupLocationSpec, *, name: str) -> Object:
+    """Probe the location with a mover's credentials: create-if-absent under races, reads, lists."""
+    volumes, mounts, annotations = store_parts(location, {})
+    arguments = ["doctor", *store_arguments(location), "-o", "json", "--report", REPORT]
+    parts = PodParts(arguments=arguments, volumes=volumes, mounts=mounts, capabilities=(), annotations=annotations)
+    labels = owner.labels() | {COMPONENT: "mover"}
+    template = build_pod_template(around, parts, labels=labels, mover=Mover(), node_affinity=None)
+    return _job(name, around.movers_namespace, labels, template)
+
+
+def _job(name: str, namespace: str, labels: dict[str, str], template: Object) -> Object:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "spec": {"backoffLimit": 0, "completions": 1, "parallelism": 1, "podReplacementPolicy": "Failed", "template": template},
+    }
+
+
+def _keys(keys: Sequence[EncryptionKey]) -> tuple[list[Object], list[Object], list[str]]:
+    """Volumes, mounts and arguments of every key that lies in a Secret."""
+    volumes: list[Object] = []
+    mounts: list[Object] = []
+    arguments: list[str] = []
+    for number, key in enumerate(key for key in keys if key.secret):
+        assert key.secret is not None
+        volumes.append(secret_volume(f"key-{number}", key.secret.secret_ref.name))
+        mounts.append({"name": f"key-{number}", "mountPath": f"/recoup/keys/{key.name}", "readOnly": True})
+        arguments += ["--key-file", f"/recoup/keys/{key.name}/key"]
+    return volumes, mounts, arguments
+
+
+def _data_volume(claim: str, volume_mode: str, name: str, *, read_only: bool) -> tuple[Object, list[Object], list[Object]]:
+    """The pod volume of a PVC, and its mount or its device.
+
+    Read-only is said on the mount, never on the claim: the kubelet must be able to replay a dirty journal.
+    """
+    volume: Object = {"name": name, "persistentVolumeClaim": {"claimName": claim}}
+    if volume_mode == "Block":
+        return volume, [], [{"name": name, "devicePath": f"/dev/{name}"}]
+    mount: Object = {"name": name, "mountPath": f"/{name}"}
+    return volume, [mount | {"readOnly": True} if read_only else mount], []
+
+
+def is_our_job(thing: Object) -> bool:
+    return thing["kind"] == KIND and (thing["metadata"].get("labels") or {}).get(MANAGED_BY) == MANAGER

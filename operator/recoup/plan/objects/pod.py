@@ -1,0 +1,133 @@
+"""The pod of every mover: what it may do, what it sees, where it runs (docs/threat-model.md says why each line is there).
+
+Responsible for the security context, the volumes that every mover has, and placement. Commands and their arguments are in jobs.py.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from msgspec import Struct
+
+from recoup.api.backuplocation import BackupLocationSpec
+from recoup.api.backuppolicy import Mover
+from recoup.plan.actions import Object
+from recoup.plan.observed import Surroundings
+
+CREDENTIALS = "/recoup/credentials"
+CA_ANNOTATION = "recoup.dev/ca-bundle"
+"""Annotation on a mover pod: certificates to trust for the location, shown to the container as a file."""
+
+REPORT = "/dev/termination-log"
+
+BACKUP_CAPABILITIES = ("DAC_OVERRIDE",)
+"""Reading files of any owner and mode. DAC_READ_SEARCH would do, but the Pod Security level "baseline" forbids it and allows this."""
+
+RESTORE_CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETFCAP")
+"""Setting owners, modes, set-id bits, times and file capabilities of files that belong to anybody."""
+
+_DEFAULT_REQUESTS = {"cpu": "100m", "memory": "256Mi"}
+_DEFAULT_LIMITS = {"memory": "1Gi"}
+
+
+class PodParts(Struct, frozen=True, kw_only=True):
+    """What one command adds to the common pod."""
+
+    arguments: Sequence[str]
+    volumes: Sequence[Object]
+    mounts: Sequence[Object]
+    capabilities: Sequence[str]
+    devices: Sequence[Object] = ()
+    annotations: Mapping[str, str] = {}
+    token: bool = False
+
+
+def build_pod_template(
+    around: Surroundings, parts: PodParts, *, labels: dict[str, str], mover: Mover, node_affinity: Object | None
+) -> Object:
+    """The pod template of a mover Job. `node_affinity` is the `spec.nodeAffinity` of a PersistentVolume, or None."""
+    spec: Object = {
+        "restartPolicy": "Never",
+        "serviceAccountName": around.keys_service_account if parts.token else around.mover_service_account,
+        "automountServiceAccountToken": parts.token,
+        "enableServiceLinks": False,
+        "securityContext": {"runAsUser": 0, "runAsGroup": 0, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [_container(around, parts, mover)],
+        "volumes": [*parts.volumes, {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "64Mi"}}],
+    }
+    if around.image_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in around.image_pull_secrets]
+    if mover.node_selector:
+        spec["nodeSelector"] = mover.node_selector
+    if mover.tolerations:
+        spec["tolerations"] = [msgspec.to_builtins(toleration) for toleration in mover.tolerations]
+    if mover.priority_class_name:
+        spec["priorityClassName"] = mover.priority_class_name
+    required = (node_affinity or {}).get("required")
+    if required:
+        spec["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
+    metadata: Object = {"labels": labels}
+    if parts.annotations:
+        metadata["annotations"] = dict(parts.annotations)
+    return {"metadata": metadata, "spec": spec}
+
+
+def _container(around: Surroundings, parts: PodParts, mover: Mover) -> Object:
+    container: Object = {
+        "name": "mover",
+        "image": around.image,
+        "imagePullPolicy": around.image_pull_policy,
+        "args": list(parts.arguments),
+        "resources": {
+            "requests": _DEFAULT_REQUESTS | mover.resources.requests,
+            "limits": _DEFAULT_LIMITS | mover.resources.limits,
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"], "add": list(parts.capabilities)} if parts.capabilities else {"drop": ["ALL"]},
+        },
+        "terminationMessagePath": REPORT,
+        "terminationMessagePolicy": "File",
+        "volumeMounts": [*parts.mounts, {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108  # a mount of its own, in memory
+    }
+    if parts.devices:
+        container["volumeDevices"] = list(parts.devices)
+    return container
+
+
+def store_arguments(location: BackupLocationSpec) -> list[str]:
+    """The location as the engine's command line takes it; credentials and certificates are files."""
+    store = location.s3
+    arguments = ["--location", store.url, "--region", store.region]
+    if store.endpoint:
+        arguments += ["--endpoint-url", store.endpoint]
+    if store.force_path_style:
+        arguments.append("--path-style")
+    if store.ca_bundle:
+        arguments += ["--ca-bundle", "/recoup/run/ca.pem"]
+    return [*arguments, "--credentials-dir", CREDENTIALS]
+
+
+def store_parts(location: BackupLocationSpec, shown: Mapping[str, tuple[str, str]]) -> tuple[list[Object], list[Object], dict[str, str]]:
+    """Volumes, mounts and annotations through which a pod reaches its location.
+
+    `shown`: file name under /recoup/run → (annotation, its text), for what a command wants beside the certificates.
+    """
+    files = dict(shown)
+    if location.s3.ca_bundle:
+        files["ca.pem"] = (CA_ANNOTATION, location.s3.ca_bundle)
+    volumes = [secret_volume("credentials", location.s3.credentials_secret_ref.name)]
+    mounts: list[Object] = [{"name": "credentials", "mountPath": CREDENTIALS, "readOnly": True}]
+    if files:
+        items = [
+            {"path": path, "fieldRef": {"fieldPath": f"metadata.annotations['{annotation}']"}} for path, (annotation, _) in files.items()
+        ]
+        volumes.append({"name": "run", "downwardAPI": {"items": items}})
+        mounts.append({"name": "run", "mountPath": "/recoup/run", "readOnly": True})
+    return volumes, mounts, dict(files.values())
+
+
+def secret_volume(name: str, secret: str, *, optional: bool = False) -> Object:
+    """A Secret as files (on tmpfs, by the kubelet), readable by root only."""
+    source: Object = {"secretName": secret, "defaultMode": 0o400}
+    return {"name": name, "secret": source | {"optional": True} if optional else source}

@@ -1,0 +1,202 @@
+"""What the planners of BackupSnapshot and RestoreRequest look at: filled by controller/gather_*.py, freshly, at every look.
+
+Kubernetes objects stay plain JSON (each with apiVersion and kind); what is read elsewhere (catalogue, pod logs, Events) comes in small
+structs. A gatherer adds nothing of its own and remembers nothing but `failures`. The order of its reads matters in one place: the
+catalogue is read after the Jobs and Pods, so that a Job seen as finished has had its COMMIT looked for after its end.
+"""
+
+from datetime import datetime
+
+from msgspec import Struct
+
+from recoup.plan.actions import Object
+
+
+class Surroundings(Struct, frozen=True, kw_only=True):
+    """Where this controller runs and what it starts movers from: its settings, the same for every object."""
+
+    image: str
+    image_pull_policy: str = "IfNotPresent"
+    image_pull_secrets: tuple[str, ...] = ()
+    movers_namespace: str = "recoup-movers"
+    system_namespace: str = "recoup-system"
+    mover_service_account: str = "recoup-mover"
+    """Bound to nothing; movers get no token of it either."""
+    keys_service_account: str = "recoup-keys"
+    cluster_uid: str = ""
+    """uid of the namespace kube-system: the only identity a cluster has."""
+
+
+class ApiFailure(Struct, frozen=True, kw_only=True):
+    """The last refusal of one object's write, or of one read. `count` refusals in a row, the latest `at`."""
+
+    reason: str
+    message: str
+    at: datetime
+    count: int = 1
+
+
+FailureKey = tuple[str, str, str]
+"""kind, namespace ("" if cluster-scoped), name."""
+
+
+class Progress(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The last progress line of a mover's log (the value of "progress" in it, docs/command-line.md). Rate: bytes a second; eta: seconds."""
+
+    phase: str = ""
+    bytes_done: int = 0
+    bytes_total: int | None = None
+    files_done: int = 0
+    files_total: int | None = None
+    rate: float = 0.0
+    eta: float | None = None
+
+
+class ClaimRecord(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a recovery point says of the volume it was made of: `source` of the run file, read back from the catalogue."""
+
+    namespace: str = ""
+    namespace_uid: str = ""
+    persistent_volume_claim: str = ""
+    persistent_volume_claim_uid: str = ""
+    storage_class_name: str | None = None
+    access_modes: tuple[str, ...] = ()
+    volume_mode: str = "Filesystem"
+    size: str = "0"
+    """A quantity: the volume's capacity, not the bytes in it."""
+    labels: dict[str, str] = {}
+    node_affinity: Object | None = None
+    """`spec.nodeAffinity` of the source's PersistentVolume."""
+
+
+class Point(Struct, frozen=True, kw_only=True):
+    """One committed recovery point of one volume, as the catalogue of its vault gives it."""
+
+    id: str
+    session: str
+    manifest: str
+    taken_at: datetime
+    """The moment the data stands for: the slot of a scheduled run, else the COMMIT's time."""
+    policy: str = ""
+    policy_uid: str = ""
+    snapshot: str = ""
+    snapshot_uid: str = ""
+    source: ClaimRecord = ClaimRecord()
+    volumes_expected: tuple[str, ...] = ()
+    """PVC uids of the whole run; the run is complete when each of them has a point with this snapshot_uid."""
+    consistency: str = "CrashConsistent"
+    files_total: int = 0
+    bytes_read: int = 0
+    bytes_stored: int = 0
+    bytes_total: int = 0
+    """Bytes that a restore writes."""
+    duration: float = 0.0
+    errors: int = 0
+
+
+class Catalogue(Struct, frozen=True, kw_only=True):
+    """One vault's list of recovery points, read to the head of its log in this very look."""
+
+    vault: str
+    fingerprint: str = ""
+    points: tuple[Point, ...] = ()
+
+
+class Ticket(Struct, frozen=True):
+    """Identity of one volume's session in one run, and the controller's signature that it was asked for."""
+
+    session: str
+    ticket: str
+
+
+class SnapshotObserved(Struct, frozen=True, kw_only=True):
+    """All that decides the next step of one BackupSnapshot.
+
+    snapshot: the BackupSnapshot, fresh.
+    namespace: its Namespace, or None if it is gone.
+    policy: the BackupPolicy that spec.policyRef names now, or None.
+    location: the BackupLocation named by snapshot.location_name(snapshot, policy), or None.
+    claims: every PVC of the namespace.
+    volumes: the PersistentVolumes of these claims (by claim.spec.volumeName).
+    storage_classes: all. snapshot_classes: all, or None where the snapshot API is not installed.
+    children: everything labelled recoup.dev/owner-uid=<uid>, in all namespaces: VolumeSnapshots, VolumeSnapshotContents, PVCs, Jobs,
+        Pods; and every VolumeSnapshotContent that one of these VolumeSnapshots names in status.boundVolumeSnapshotContentName (it
+        carries our labels only from the second step on).
+    keys_jobs: Jobs and Pods labelled recoup.dev/vault=<vault> (label VAULT of objects/jobs.py) in the movers' namespace.
+    vault_ready: the Secret catalogue-<vault> exists in the system namespace; the keys Job writes it last.
+    tickets: by PVC uid, for every claim in `claims` and every volume in status.volumes; empty until vault_ready.
+    catalogue: None if it was not read (needs_catalogue said no, or it could not be read: then `catalogue_failure`).
+    progress: by Pod name, for running mover Pods.
+    warnings: by uid, the message of the newest Warning Event about a Pod, PVC or VolumeSnapshot among the children.
+    failures: the last API error per object of this owner, dropped once the write succeeded.
+    """
+
+    snapshot: Object
+    around: Surroundings
+    namespace: Object | None = None
+    policy: Object | None = None
+    location: Object | None = None
+    claims: tuple[Object, ...] = ()
+    volumes: tuple[Object, ...] = ()
+    storage_classes: tuple[Object, ...] = ()
+    snapshot_classes: tuple[Object, ...] | None = ()
+    children: tuple[Object, ...] = ()
+    keys_jobs: tuple[Object, ...] = ()
+    vault_ready: bool = False
+    tickets: dict[str, Ticket] = {}
+    catalogue: Catalogue | None = None
+    catalogue_failure: ApiFailure | None = None
+    progress: dict[str, Progress] = {}
+    warnings: dict[str, str] = {}
+    failures: dict[FailureKey, ApiFailure] = {}
+
+
+class RestoreObserved(Struct, frozen=True, kw_only=True):
+    """All that decides the next step of one RestoreRequest.
+
+    request: the RestoreRequest, fresh. namespace: its Namespace, or None.
+    snapshot: the BackupSnapshot that spec.source.snapshotRef names (same namespace), or None.
+    policy: the BackupPolicy that spec.source.policyRef names (same namespace), or None.
+    location: the BackupLocation named by restore_source.location_name(request, snapshot, policy), or None.
+    catalogue: of the vault named by restore_source.vault_of(…); None if it is not known or can't be read (`catalogue_failure`).
+    claims: every PVC of the request's namespace.
+    children: everything labelled recoup.dev/owner-uid=<uid>: PVCs, PersistentVolumes, Jobs, Pods; and every PersistentVolume that one
+        of these PVCs, or a PVC of the namespace labelled recoup.dev/restored-by=<uid>, names in spec.volumeName.
+    storage_classes: all. nodes: all (labels, spec.unschedulable and the Ready condition are looked at).
+    progress, warnings, failures: as in SnapshotObserved.
+    """
+
+    request: Object
+    around: Surroundings
+    namespace: Object | None = None
+    snapshot: Object | None = None
+    policy: Object | None = None
+    location: Object | None = None
+    catalogue: Catalogue | None = None
+    catalogue_failure: ApiFailure | None = None
+    claims: tuple[Object, ...] = ()
+    children: tuple[Object, ...] = ()
+    storage_classes: tuple[Object, ...] = ()
+    nodes: tuple[Object, ...] = ()
+    progress: dict[str, Progress] = {}
+    warnings: dict[str, str] = {}
+    failures: dict[FailureKey, ApiFailure] = {}
+
+
+class SweepObserved(Struct, frozen=True, kw_only=True):
+    """What the periodic sweep looks at.
+
+    children: everything labelled app.kubernetes.io/managed-by=recoup and recoup.dev/owner-uid, cluster-wide: VolumeSnapshots,
+        VolumeSnapshotContents, PVCs, PersistentVolumes, Jobs, Pods. restored: PVCs labelled recoup.dev/restored-by, cluster-wide.
+    owners: uids of all BackupLocations, BackupPolicies, BackupSnapshots and RestoreRequests. They must be listed *after* the children,
+        or a child of an owner born in between looks orphaned.
+    claims: (namespace, name) → uid of every PVC in the cluster that a PersistentVolume among the children names in spec.claimRef.
+    namespaces: uid by name of all Namespaces.
+    """
+
+    around: Surroundings
+    children: tuple[Object, ...] = ()
+    restored: tuple[Object, ...] = ()
+    owners: frozenset[str] = frozenset()
+    claims: dict[tuple[str, str], str] = {}
+    namespaces: dict[str, str] = {}
