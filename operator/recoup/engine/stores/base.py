@@ -16,6 +16,9 @@ from recoup.errors import Integrity, Invalid
 Buffer = bytes | bytearray | memoryview
 
 MAX_NAME = 512
+MAX_OBJECT = 256 * 2**20
+"""Bytes; no object of format version 1 is larger, so a larger one is refused before memory is taken for it."""
+
 _SEGMENT = r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}"
 _NAME = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
 _PREFIX = re.compile(rf"(?:{_SEGMENT}/)*(?:{_SEGMENT})?")
@@ -39,8 +42,8 @@ class Store(Protocol):
         Never overwrites. After a lost answer, an object that holds exactly these bytes counts as ours.
         """
 
-    def get(self, name: str) -> bytes:
-        """The whole object. Raises NotFound, and Integrity if fewer bytes came than the place announced."""
+    def get(self, name: str, limit: int = MAX_OBJECT) -> bytes:
+        """The whole object. Raises NotFound, and Integrity if it is larger than `limit` or shorter than the place announced."""
 
     def get_range(self, name: str, start: int, length: int) -> bytes:
         """`length` bytes from `start`. A negative `start` asks for the last `-start` bytes (fewer if the object is shorter).
@@ -103,6 +106,12 @@ def check_prefix(prefix: str) -> str:
     if len(prefix) > MAX_NAME or not _PREFIX.fullmatch(prefix):
         raise Invalid(f"{prefix[:MAX_NAME]!r} is not a prefix of object names", reason="InvalidName")
     return prefix
+
+
+def check_limit(url: str, name: str, size: int, limit: int) -> None:
+    """Raise Integrity if an object of `size` bytes is larger than whoever reads it can expect."""
+    if size > limit:
+        raise Integrity(f"{name} at {url} is {size} bytes, more than the {limit} it may have", reason="ObjectTooLarge")
 
 
 def check_length(url: str, name: str, wanted: int, got: int) -> None:

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from recoup.engine.stores.base import Buffer, check_length, check_name, check_prefix
+from recoup.engine.stores.base import MAX_OBJECT, Buffer, check_length, check_limit, check_name, check_prefix
 from recoup.errors import Denied, Integrity, Invalid, NotFound, RecoupError, Retryable
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -41,8 +41,9 @@ class FileStore:
             os.fsync(folder)  # also when another writer was first: its name must be durable before anybody relies on it
             return bool(made)
 
-    def get(self, name: str) -> bytes:
+    def get(self, name: str, limit: int = MAX_OBJECT) -> bytes:
         with self._open(name) as (fd, size):
+            check_limit(self.url, name, size, limit)
             buffer = bytearray(size)
             check_length(self.url, name, size, _read(fd, memoryview(buffer), 0))
             return bytes(buffer)
@@ -58,8 +59,7 @@ class FileStore:
 
     def get_into(self, name: str, buffer: memoryview) -> int:
         with self._open(name) as (fd, size):
-            if size > len(buffer):
-                raise Integrity(f"{name} at {self.url} is {size} bytes, more than the {len(buffer)} expected", reason="ObjectTooLarge")
+            check_limit(self.url, name, size, len(buffer))
             check_length(self.url, name, size, _read(fd, buffer[:size], 0))
             return size
 
