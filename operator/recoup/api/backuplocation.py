@@ -1,0 +1,113 @@
+"""BackupLocation: one place that holds copies; cluster-scoped, the platform team's. Mirrors crds/backuplocations.yaml."""
+
+from datetime import datetime
+
+from msgspec import Struct, field
+
+from recoup.api.conditions import Condition
+from recoup.api.labels import LabelSelector
+from recoup.api.objects import ObjectMeta, Reference, Spec, Status
+
+KIND = "BackupLocation"
+PLURAL = "backuplocations"
+
+REACHABLE = "Reachable"
+CONFORMANT = "Conformant"
+KEY_REDUNDANT = "KeyRedundant"
+
+MAX_VAULTS = 4096
+"""Bound of status.vaults: a few hundred bytes each, against the 1.5 MiB that an object may have."""
+
+
+class S3(Spec, frozen=True):
+    bucket: str
+    credentials_secret_ref: Reference
+    endpoint: str | None = None
+    region: str = "us-east-1"
+    prefix: str = ""
+    force_path_style: bool = False
+    ca_bundle: str | None = None
+
+    @property
+    def url(self) -> str:
+        """The location as the command line takes it."""
+        return f"s3://{self.bucket}/{self.prefix}" if self.prefix else f"s3://{self.bucket}"
+
+
+class SecretKey(Spec, frozen=True):
+    """A key-encryption key in the Secret's entry `key`, in the movers' namespace. The controller names it and never reads it."""
+
+    secret_ref: Reference
+
+
+class RecipientKey(Spec, frozen=True):
+    """The public half of a key whose private half is kept offline."""
+
+    public_key: str
+
+
+class EncryptionKey(Spec, frozen=True):
+    """Exactly one of secret, recipient."""
+
+    name: str
+    secret: SecretKey | None = None
+    recipient: RecipientKey | None = None
+
+
+class Encryption(Spec, frozen=True):
+    keys: tuple[EncryptionKey, ...]
+
+
+class NamespaceRef(Spec, frozen=True):
+    """A namespace by name and, to mean this one and not a later one of the same name, by uid."""
+
+    namespace: str
+    uid: str | None = None
+
+
+class Grant(Spec, frozen=True):
+    """Who may restore whose data; plan/access.py judges it."""
+
+    source: NamespaceRef = field(name="from")
+    to: NamespaceRef
+
+
+class BackupLocationSpec(Spec, frozen=True):
+    s3: S3
+    encryption: Encryption
+    provider: str | None = None
+    region: str | None = None
+    allowed_namespaces: LabelSelector = LabelSelector()
+    grants: tuple[Grant, ...] = ()
+
+
+class Vault(Status, frozen=True):
+    """A vault as it was first seen; its fingerprint is pinned and never replaced by what the bucket says later."""
+
+    id: str
+    namespace: str
+    namespace_uid: str
+    fingerprint: str
+
+
+class LastProbe(Status, frozen=True):
+    at: datetime
+    result: str
+    message: str
+    job: str | None = None
+
+
+class BackupLocationStatus(Status, frozen=True):
+    observed_generation: int | None = None
+    conditions: tuple[Condition, ...] = ()
+    repository_id: str | None = None
+    key_count: int | None = None
+    vault_count: int | None = None
+    vaults: tuple[Vault, ...] = ()
+    last_probe: LastProbe | None = None
+
+
+class BackupLocation(Struct, frozen=True, kw_only=True):
+    metadata: ObjectMeta
+    spec: BackupLocationSpec
+    status: BackupLocationStatus = BackupLocationStatus()

@@ -1,0 +1,145 @@
+"""BackupPolicy: what is protected, when, and where to; the application team's. Mirrors crds/backuppolicies.yaml."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from msgspec import Struct, field
+
+from recoup.api.conditions import Condition
+from recoup.api.labels import Requirement
+from recoup.api.objects import ObjectMeta, Reference, Spec, Status
+
+KIND = "BackupPolicy"
+PLURAL = "backuppolicies"
+
+MAX_RUNS = 50
+"""Bound of status.lastRuns, newest first."""
+
+
+class Schedule(Spec, frozen=True):
+    """Exactly one of cron, every."""
+
+    cron: str | None = None
+    every: str | None = None
+    time_zone: str = "UTC"
+    jitter: str | None = None
+    starting_deadline: str | None = None
+    run_on_create: bool = False
+
+
+class VolumeSelector(Spec, frozen=True):
+    """PersistentVolumeClaims by name or by label; empty for all of the namespace; `exclude` always wins."""
+
+    persistent_volume_claims: tuple[str, ...] = ()
+    match_labels: dict[str, str] = field(default_factory=dict)
+    match_expressions: tuple[Requirement, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+class CaptureMethod(StrEnum):
+    SNAPSHOT = "Snapshot"
+
+
+class Capture(Spec, frozen=True):
+    method: CaptureMethod = CaptureMethod.SNAPSHOT
+    volume_snapshot_class_name: str | None = None
+
+
+class Files(Spec, frozen=True):
+    exclude: tuple[str, ...] = ()
+
+
+class Resources(Spec, frozen=True):
+    """Quantities as Kubernetes takes them."""
+
+    requests: dict[str, str | int] = field(default_factory=dict)
+    limits: dict[str, str | int] = field(default_factory=dict)
+
+
+class TolerationOperator(StrEnum):
+    EXISTS = "Exists"
+    EQUAL = "Equal"
+
+
+class TaintEffect(StrEnum):
+    NO_SCHEDULE = "NoSchedule"
+    PREFER_NO_SCHEDULE = "PreferNoSchedule"
+    NO_EXECUTE = "NoExecute"
+
+
+class Toleration(Spec, frozen=True):
+    key: str | None = None
+    operator: TolerationOperator = TolerationOperator.EQUAL
+    value: str | None = None
+    effect: TaintEffect | None = None
+    toleration_seconds: int | None = None
+
+
+class Mover(Spec, frozen=True):
+    resources: Resources = Resources()
+    node_selector: dict[str, str] = field(default_factory=dict)
+    tolerations: tuple[Toleration, ...] = ()
+    priority_class_name: str | None = None
+
+
+class BackupPolicySpec(Spec, frozen=True):
+    selector: VolumeSelector
+    locations: tuple[Reference, ...]
+    suspend: bool = False
+    schedule: Schedule | None = None
+    capture: Capture = Capture()
+    files: Files = Files()
+    mover: Mover = Mover()
+
+    @property
+    def home(self) -> str:
+        """Name of the location that holds the vault's commit log."""
+        return self.locations[0].name
+
+
+class RunResult(StrEnum):
+    RAN = "Ran"
+    SKIPPED = "Skipped"
+    MISSED = "Missed"
+
+
+class Run(Status, frozen=True):
+    """One slot of the recent past. `reason` and `message` say why a slot was skipped or missed; `late_by` how late it started."""
+
+    slot: datetime
+    result: RunResult
+    snapshot: str | None = None
+    late_by: str | None = None
+    reason: str | None = None
+    message: str | None = None
+    missed_slots: int | None = None
+
+
+class LastSuccess(Status, frozen=True):
+    """The newest recovery point with every volume that was selected."""
+
+    snapshot: str
+    at: datetime
+
+
+class Coverage(Status, frozen=True):
+    selected: int
+    protected: int
+    failed: int
+    summary: str
+
+
+class BackupPolicyStatus(Status, frozen=True):
+    observed_generation: int | None = None
+    conditions: tuple[Condition, ...] = ()
+    schedule: str | None = None
+    last_success: LastSuccess | None = None
+    next_run: datetime | None = None
+    last_runs: tuple[Run, ...] = ()
+    coverage: Coverage | None = None
+
+
+class BackupPolicy(Struct, frozen=True, kw_only=True):
+    metadata: ObjectMeta
+    spec: BackupPolicySpec
+    status: BackupPolicyStatus = BackupPolicyStatus()

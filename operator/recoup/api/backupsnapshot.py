@@ -1,0 +1,123 @@
+"""BackupSnapshot: one recovery point, all volumes of one run of one policy. Mirrors crds/backupsnapshots.yaml.
+
+Its truth is the COMMIT of each volume in the vault's log; this object says what is known of it. Deleting it deletes no data.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+
+from msgspec import Struct
+
+from recoup.api.conditions import Condition
+from recoup.api.objects import ObjectMeta, Reference, Spec, Status
+
+KIND = "BackupSnapshot"
+PLURAL = "backupsnapshots"
+
+CAPTURED = "Captured"
+STORED = "Stored"
+
+
+class Trigger(StrEnum):
+    MANUAL = "Manual"
+    SCHEDULE = "Schedule"
+    CREATION = "Creation"
+
+
+class BackupSnapshotSpec(Spec, frozen=True):
+    """Everything but `cancel` is fixed at creation."""
+
+    policy_ref: Reference
+    trigger: Trigger = Trigger.MANUAL
+    slot: datetime | None = None
+    cancel: bool = False
+
+
+class VolumeState(StrEnum):
+    """Where one volume of a run is. Waiting, Capturing and Uploading go on by themselves; the others are final."""
+
+    WAITING = "Waiting"
+    CAPTURING = "Capturing"
+    UPLOADING = "Uploading"
+    STORED = "Stored"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+
+
+class Progress(Status, frozen=True):
+    """Work of a mover as it last reported it. Rate in bytes per second; eta as a duration."""
+
+    bytes_done: int
+    at: datetime
+    bytes_total: int | None = None
+    files_done: int | None = None
+    files_total: int | None = None
+    rate: int | None = None
+    eta: str | None = None
+
+
+class SnapshotVolume(Status, frozen=True):
+    """One volume of the run. Sizes in bytes; `manifest` is there once the volume is Stored, and not before."""
+
+    persistent_volume_claim: str
+    uid: str
+    state: VolumeState
+    reason: str | None = None
+    message: str | None = None
+    method: str | None = None
+    guarantee: str | None = None
+    captured_at: datetime | None = None
+    attempts: int | None = None
+    progress: Progress | None = None
+    manifest: str | None = None
+    files_total: int | None = None
+    bytes_read: int | None = None
+    bytes_stored: int | None = None
+    duration: str | None = None
+    warnings: int | None = None
+    first_paths: tuple[str, ...] = ()
+
+
+class CopyState(StrEnum):
+    WRITING = "Writing"
+    COMPLETE = "Complete"
+    INCOMPLETE = "Incomplete"
+
+
+class Copy(Status, frozen=True):
+    """The recovery point at one location. Complete: every volume of the run is committed there."""
+
+    location: str
+    state: CopyState
+    provider: str | None = None
+    region: str | None = None
+    at: datetime | None = None
+
+
+class SnapshotSummary(Status, frozen=True):
+    """The columns, for people."""
+
+    volumes: str
+    size: str | None = None
+    stored: str | None = None
+
+
+class BackupSnapshotStatus(Status, frozen=True):
+    observed_generation: int | None = None
+    conditions: tuple[Condition, ...] = ()
+    policy_uid: str | None = None
+    location: str | None = None
+    vault: str | None = None
+    started_at: datetime | None = None
+    taken_at: datetime | None = None
+    completed_at: datetime | None = None
+    duration: str | None = None
+    volumes: tuple[SnapshotVolume, ...] = ()
+    copies: tuple[Copy, ...] = ()
+    summary: SnapshotSummary | None = None
+
+
+class BackupSnapshot(Struct, frozen=True, kw_only=True):
+    metadata: ObjectMeta
+    spec: BackupSnapshotSpec
+    status: BackupSnapshotStatus = BackupSnapshotStatus()
