@@ -2,7 +2,8 @@
 
 Responsible for: atomic, durable create-if-absent by an unnamed (or temporary) file and link(), reading without following any
 symbolic link below the root, and errors that say what to do. Not for what the objects mean. Half-written files never get a name;
-temporary names begin with a dot, so no object name can collide with one and `list` never shows them.
+temporary names begin with a dot, so no object name can collide with one and `list` never shows them. Unlike in a bucket, `a` and `a/b` cannot
+both be objects; no name of the format needs that.
 """
 
 from __future__ import annotations

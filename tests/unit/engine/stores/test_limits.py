@@ -1,0 +1,47 @@
+"""The bandwidth limit, with a clock that only moves when somebody sleeps."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recoup.engine.stores.limits import CHUNK, LimitedBody, Limiter
+
+
+class Clock:
+    now = 100.0
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def read(self) -> float:
+        return self.now
+
+
+@given(st.lists(st.integers(1, CHUNK), min_size=1, max_size=200), st.integers(1000, 10**7))
+def test_no_more_than_the_limit_and_a_quarter_second_passes(sizes: list[int], limit: int) -> None:
+    clock = Clock()
+    limiter = Limiter(limit, clock.read, clock.sleep)
+    for size in sizes:
+        limiter.take(size)
+    took = clock.now - 100.0
+    assert sum(sizes) <= limit * (took + 0.25) * (1 + 1e-9) + 1
+    assert took <= sum(sizes) / limit + 1e-6
+
+
+def test_without_a_limit_nobody_waits() -> None:
+    clock = Clock()
+    Limiter(None, clock.read, clock.sleep).take(10**12)
+    assert clock.now == 100.0
+
+
+def test_a_limited_body_gives_the_same_bytes_and_can_be_rewound() -> None:
+    data = bytes(range(256)) * 2000
+    clock = Clock()
+    body = LimitedBody(memoryview(data), Limiter(100_000, clock.read, clock.sleep))
+    assert len(body) == len(data)
+    assert b"".join(iter(lambda: body.read(16_384), b"")) == data
+    assert body.seek(0) == 0
+    assert body.read(5) == data[:5]
+    assert body.tell() == 5
+    assert clock.now > 104
