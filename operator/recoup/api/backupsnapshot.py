@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from recoup.api.backuppolicy import Mover
 from recoup.api.conditions import Condition
 from recoup.api.objects import ObjectMeta, Reference, Spec, Status
 
@@ -94,6 +95,14 @@ class Copy(Status, frozen=True):
     at: datetime | None = None
 
 
+class ResolvedRun(Status, frozen=True):
+    """What the policy said when the run began; later edits change nothing of a run."""
+
+    volume_snapshot_class_name: str | None = None
+    exclude: tuple[str, ...] = ()
+    mover: Mover = Mover()
+
+
 class SnapshotSummary(Status, frozen=True):
     """The columns, for people."""
 
@@ -108,6 +117,7 @@ class BackupSnapshotStatus(Status, frozen=True):
     policy_uid: str | None = None
     location: str | None = None
     vault: str | None = None
+    run: ResolvedRun | None = None
     started_at: datetime | None = None
     taken_at: datetime | None = None
     completed_at: datetime | None = None

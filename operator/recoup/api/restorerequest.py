@@ -73,6 +73,7 @@ class PlannedVolume(Status, frozen=True):
     storage_class_name: str | None = None
     access_modes: tuple[str, ...] = ()
     volume_mode: str | None = None
+    labels: dict[str, str] = {}
 
 
 class RestorePlan(Status, frozen=True):
@@ -113,6 +114,8 @@ class RestoredVolume(Status, frozen=True):
     attempts: int | None = None
     bytes_total: int | None = None
     bytes_done: int | None = None
+    files_done: int | None = None
+    progress_at: datetime | None = None
     rate: int | None = None
     eta: str | None = None
     files_restored: int | None = None
