@@ -1,0 +1,158 @@
+"""Reading a log up to its head and appending to it, through any store (docs/format.md section 6, Append).
+
+Reading is by GET alone, up to the first entry that is absent; listings are never believed. Appending decides on the whole prefix,
+creates the next entry if it is absent, and settles lost responses by the entry's nonce. Safe to use from several threads.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from recoup.engine.format.kinds import ID_BYTES
+from recoup.engine.format.names import log_name
+from recoup.engine.keys.signing import SigningKey
+from recoup.engine.log.bodies import TYPE_OF, Body, Init, Signer
+from recoup.engine.log.entries import MAX_ENTRY_BYTES, Entry, Head, decode_entry, encode_entry
+from recoup.engine.log.rules import objection
+from recoup.engine.log.state import LogState
+from recoup.engine.stores.base import Store
+from recoup.errors import Integrity, Invalid, NotFound, Retryable
+
+_MAX_BATCH = 32
+_MAX_CONFLICTS = 200
+_MAX_UNANSWERED = 5
+
+
+class LogRejected(Invalid):
+    """The entry would not count where the log now stands, for instance a second COMMIT of one session."""
+
+    reason = "LogRejected"
+
+
+class Log:
+    """The log of one vault at one location. `state` is what was read so far; `follow` brings it up to the head."""
+
+    def __init__(
+        self,
+        store: Store,
+        vault_id: bytes,
+        *,
+        root_public: bytes | None,
+        state: LogState | None = None,
+        clock: Callable[[], float] = time.time,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Follow from `state` (an earlier answer of `follow`), or from the beginning. `root_public` is the pinned root key."""
+        self.store = store
+        self.state = state if state is not None else LogState(vault_id, root_public)
+        self._vault_id = vault_id
+        self._clock = clock
+        self._pause = pause
+        self._lock = threading.RLock()
+
+    def follow(self) -> LogState:
+        """Read up to the head: one request if nothing is new. Raises what the store raises, and Invalid (NewerFormat)."""
+        with self._lock:
+            batch = 1 if self.state.next_seq else 4
+            while self._read_batch(batch):
+                batch = min(batch * 2, _MAX_BATCH)
+            return self.state
+
+    def append(self, body: Body, key: SigningKey, *, init_ids: tuple[bytes, bytes] | None = None) -> Entry:
+        """Append `body`, signed by `key`, and return the entry as it stands in the log; on return it is durable.
+
+        Raises LogRejected if it would not count (decided anew after every conflict) and Retryable if the store does not
+        answer; the entry may then be there all the same, which following the log again will show. `init_ids` (repo id,
+        location id) are for INIT only, which comes before the log can say them.
+        """
+        nonce = os.urandom(ID_BYTES)
+        with self._lock:
+            self.follow()
+            for conflict in range(_MAX_CONFLICTS):
+                entry = self._try_append(body, key, nonce, init_ids)
+                if entry is not None:
+                    return entry
+                self._pause(random.uniform(0, min(2.0, 0.02 * 2 ** min(conflict, 8))))  # noqa: S311 - jitter, not a secret
+                self.follow()
+        raise Retryable(f"the log of vault {self._vault_id.hex()} was taken by others {_MAX_CONFLICTS} times: try again later")
+
+    def _read_batch(self, size: int) -> bool:
+        """Take up to `size` entries; False when the head was met."""
+        first = self.state.next_seq
+        names = [log_name(self._vault_id, first + step) for step in range(size)]
+        if size == 1:
+            answers = [self._get(names[0])]
+        else:
+            with ThreadPoolExecutor(max_workers=min(size, 16), thread_name_prefix="log") as pool:
+                answers = list(pool.map(self._get, names))
+        for seq, data in enumerate(answers, start=first):
+            if data is None:
+                return False
+            self.state.take(seq, data)
+        return True
+
+    def _get(self, name: str) -> bytes | None:
+        """The entry; None beyond the head; nothing if it is too long to be an entry, which makes it an invalid one.
+
+        An answer that was cut short must not pass for an invalid entry: everybody has to see the same log.
+        """
+        try:
+            return self.store.get(name, MAX_ENTRY_BYTES)
+        except NotFound:
+            return None
+        except Integrity as error:
+            if error.reason == "ObjectTooLarge":
+                return b""
+            raise Retryable(f"{name} could not be read whole: {error}") from error
+
+    def _try_append(self, body: Body, key: SigningKey, nonce: bytes, init_ids: tuple[bytes, bytes] | None) -> Entry | None:
+        """One attempt at the next seq: the entry if it is ours now, None if somebody else's stands there."""
+        state = self.state
+        seq = state.next_seq
+        role, generation, repo_id, location_id = self._speaker(body, key, init_ids)
+        reason = objection(state, body, role, generation)
+        if reason is not None:
+            raise LogRejected(f"{type(body).__name__.upper()} was not appended to the log: {reason}")
+        place = (repo_id, self._vault_id, location_id, seq, state.previous, int(self._clock() * 1000), nonce)
+        data = encode_entry(Head(TYPE_OF[type(body)], role, generation, *place), body, key)
+        name = log_name(self._vault_id, seq)
+        for unanswered in range(_MAX_UNANSWERED):
+            try:
+                created = self.store.create(name, data)
+            except Retryable:
+                stored = self._get(name)
+                if stored is None:
+                    if unanswered == _MAX_UNANSWERED - 1:
+                        raise
+                    continue
+                created = stored == data
+            else:
+                stored = data if created else self._get(name)
+            if created or (stored is not None and _is_ours(stored, name, nonce)):
+                return state.take(seq, stored if stored is not None else data)
+            return None
+        return None
+
+    def _speaker(self, body: Body, key: SigningKey, init_ids: tuple[bytes, bytes] | None) -> tuple[Signer, int, bytes, bytes]:
+        """(role, generation, repo id, location id) for an entry that `key` signs now."""
+        if isinstance(body, Init) and init_ids is not None:
+            return Signer.MAINTENANCE, body.keyring.generation, *init_ids
+        identity = self.state.require_identity()
+        found = self.state.role_of(key.public)
+        if found is None:
+            raise LogRejected("the signing key is not one of this vault: its keys were changed, or belong to another vault")
+        return *found, identity.repo_id, self.state.location_id
+
+
+def _is_ours(stored: bytes, name: str, nonce: bytes) -> bool:
+    if len(stored) > MAX_ENTRY_BYTES:
+        return False
+    try:
+        return decode_entry(stored, name).head.nonce == nonce
+    except Integrity:
+        return False
