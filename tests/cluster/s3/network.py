@@ -4,7 +4,6 @@ The host routes, so cluster nodes (10.99.S.0/24) and pods reach the server by it
 real one. Needs root and iproute2. Who owns which N is decided in slots.py.
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -70,12 +69,17 @@ def inside(number: int) -> list[str]:
 
 @contextmanager
 def cut(number: int) -> Iterator[None]:
-    """Nobody reaches the server: packets vanish, connections hang as with a dead network, and go on afterwards."""
-    ip("link", "set", host_link(number), "down")
+    """Nobody reaches the server: packets vanish, open connections hang, and both go on afterwards.
+
+    The server's end goes down, not the host's: without its own end the host would lose the route and send the
+    requests out of its default one, to strangers.
+    """
+    ip("-n", namespace(number), "link", "set", "eth0", "down")
     try:
         yield
     finally:
-        ip("link", "set", host_link(number), "up")
+        ip("-n", namespace(number), "link", "set", "eth0", "up")
+        ip("-n", namespace(number), "route", "replace", "default", "via", host_address(number))
 
 
 def ip(*arguments: str) -> str:
@@ -83,10 +87,6 @@ def ip(*arguments: str) -> str:
     if done.returncode:
         raise Trouble(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
     return done.stdout
-
-
-def links() -> list[str]:
-    return [link["ifname"] for link in json.loads(ip("-j", "link", "show"))]
 
 
 def check() -> None:
