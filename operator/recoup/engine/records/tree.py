@@ -1,0 +1,278 @@
+"""Trees: the listings of all directories in one order (docs/format-data.md section 2).
+
+A tree is a sequence of listings, parents before children, directories in the order of their paths' components, names in raw
+byte order. Leaves cut the sequence; inner nodes say what each child begins with, so that part of a tree is read alone.
+Writing: backup/leaves. Contents: content.py.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from enum import IntEnum
+
+import msgspec
+
+from recoup.engine.format.kinds import BlockKind
+from recoup.engine.records.content import Content, open_companion
+from recoup.engine.records.nodes import ID, Fetch, decoder, level_of, split_ids
+from recoup.errors import Integrity
+
+Path = tuple[bytes, ...]
+Key = tuple[Path, bytes]
+
+
+class FileType(IntEnum):
+    REGULAR = 1
+    DIRECTORY = 2
+    SYMLINK = 3
+    FIFO = 4
+    SOCKET = 5
+    CHARACTER = 6
+    BLOCK = 7
+
+
+class Xattr(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One extended attribute; POSIX ACLs and capabilities are among them, in the kernel's own encoding."""
+
+    name: bytes
+    value: bytes
+    block: bytes = b""
+    """Id of the block (BlockKind.XATTR) that is the value, if it is too long to stand here; `value` is empty then."""
+
+
+class WireEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An entry as a leaf stores it; fields as in Entry."""
+
+    name: bytes
+    type: int
+    mode: int
+    uid: int
+    gid: int
+    mtime: int
+    size: int
+    target: bytes = b""
+    device: tuple[int, int] = (0, 0)
+    group: int = 0
+    xattrs: tuple[Xattr, ...] = ()
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """One file, directory or other object of a tree."""
+
+    parent: Path
+    """Path components of the directory that lists it; () is the source's root directory."""
+    name: bytes
+    type: FileType
+    mode: int
+    """Permission bits with setuid, setgid and sticky (0o7777)."""
+    uid: int
+    gid: int
+    mtime: int
+    """Nanoseconds since 1970, may be negative."""
+    size: int
+    """Bytes of a regular file, else 0."""
+    target: bytes = b""
+    """What a symlink says."""
+    device: tuple[int, int] = (0, 0)
+    """(major, minor) of a device file."""
+    group: int = 0
+    """Not 0: all entries of the tree with this number are hard links of one file; each carries the same content."""
+    xattrs: tuple[Xattr, ...] = ()
+    content: Content | None = None
+    """Of a regular file that is not empty."""
+
+    @property
+    def path(self) -> Path:
+        return (*self.parent, self.name)
+
+
+class Listing(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Entries of one directory, or a part of them if the leaf begins or ends within it."""
+
+    keep: int
+    """How many components the directory's path shares with the previous listing's of this leaf (0 for the first)."""
+    rest: tuple[bytes, ...]
+    entries: tuple[WireEntry, ...]
+
+
+class TreeLeaf(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    level: int
+    companion: bytes
+    """Id of the companion leaf (BlockKind.CONTENT); empty if no entry has content or long xattrs."""
+    listings: tuple[Listing, ...]
+
+
+class TreeInner(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    level: int
+    keys: tuple[tuple[int, tuple[bytes, ...], bytes], ...]
+    """What each child begins with: (components kept from the previous key's directory, the rest of them, name)."""
+    children: bytes
+
+
+decode_leaf = decoder(TreeLeaf)
+decode_inner = decoder(TreeInner)
+
+
+def iterate_tree(fetch: Fetch, root: bytes, under: Path = ()) -> Iterator[Entry]:
+    """Entries in tree order: a directory's whole listing before the listings of its subdirectories.
+
+    With `under`, the entry of that path itself, then what is below it; only nodes that may hold such are fetched. Raises
+    Integrity for any order, duplicate, name or link between nodes that a writer would not have made.
+    """
+    order = _Order(check_parents=not under)
+    for listing_path, entry in _leaves(fetch, root, under):
+        order.check(listing_path, entry)
+        if _within((*listing_path, entry.name), under):
+            yield entry
+
+
+def _within(path: Path, under: Path) -> bool:
+    return path[: len(under)] == under
+
+
+class _Order:
+    """Checks that entries come in tree order, names are unique, and every listing belongs to a directory listed before."""
+
+    def __init__(self, *, check_parents: bool) -> None:
+        self._check_parents = check_parents
+        self._path: Path | None = None
+        self._name = b""
+        self._open: list[set[bytes]] = []
+        """Names of the directories listed at each level above and in the current listing."""
+        self._current: Path = ()
+
+    def check(self, path: Path, entry: Entry) -> None:
+        if path == self._path:
+            if entry.name <= self._name:
+                raise Integrity(f"two entries of {printable(path)} are not in order or have one name")
+        else:
+            if self._path is not None and path <= self._path:
+                raise Integrity(f"the listing of {printable(path)} is out of order")
+            self._enter(path)
+        self._name = entry.name
+        if entry.type is FileType.DIRECTORY and self._check_parents:
+            self._open[-1].add(entry.name)
+
+    def _enter(self, path: Path) -> None:
+        self._path = path
+        if not self._check_parents:
+            return
+        depth = len(path)
+        if depth and (len(self._open) < depth or path[-1] not in self._open[depth - 1] or not self._ancestors(path)):
+            raise Integrity(f"{printable(path)} is listed, but is no directory of its parent")
+        del self._open[depth:]
+        self._open.append(set())
+        self._current = path
+
+    def _ancestors(self, path: Path) -> bool:
+        """The listings still open are those of `path`'s ancestors."""
+        shared = len(path) - 1
+        return self._current[:shared] == path[:shared]
+
+
+def _leaves(fetch: Fetch, node: bytes, under: Path, level: int | None = None) -> Iterator[tuple[Path, Entry]]:
+    data = fetch(node, BlockKind.TREE)
+    found = level_of(data, "a tree's node")
+    if level is not None and found != level:
+        raise Integrity("a tree's node is on another level than its parent says")
+    if found == 0:
+        yield from _entries(fetch, data)
+        return
+    inner = decode_inner(data, "a tree's node")
+    children = split_ids(inner.children, "a tree's node")
+    keys = _keys(inner)
+    if len(children) != len(keys) or not children or any(a >= b for a, b in itertools.pairwise(keys)):
+        raise Integrity("the children of a tree's node are not in order")
+    for index, child in enumerate(children):
+        after = keys[index + 1] if index + 1 < len(keys) else None
+        if _may_hold(keys[index], after, under):
+            yield from _leaves(fetch, child, under, found - 1)
+
+
+def _may_hold(first: Key, after: Key | None, under: Path) -> bool:
+    """Whether a child whose keys are `first` ≤ key < `after` may hold the entry of `under` or anything below it."""
+    if not under:
+        return True
+    own = (under[:-1], under[-1])
+    if first <= own and (after is None or own < after):
+        return True
+    begins_below = first[0][: len(under)] == under
+    spans = first[0] < under and (after is None or after[0] >= under)
+    return begins_below or spans
+
+
+def _keys(inner: TreeInner) -> list[Key]:
+    keys: list[Key] = []
+    path: Path = ()
+    for keep, rest, name in inner.keys:
+        path = _advance(path, keep, rest)
+        keys.append((path, name))
+    return keys
+
+
+def _advance(path: Path, keep: int, rest: tuple[bytes, ...]) -> Path:
+    if not 0 <= keep <= len(path) or any(not valid_name(component) for component in rest):
+        raise Integrity("a listing's path is not well-formed")
+    return path[:keep] + rest
+
+
+def _entries(fetch: Fetch, data: bytes | memoryview) -> Iterator[tuple[Path, Entry]]:
+    leaf = decode_leaf(data, "a tree's leaf")
+    if len(leaf.companion) not in {0, ID}:
+        raise Integrity("a tree's leaf names no companion")
+    sizes = [e.size for listing in leaf.listings for e in listing.entries if e.type == FileType.REGULAR and e.size]
+    contents: Iterator[Content] = iter(())
+    if leaf.companion:
+        contents = iter(open_companion(fetch(leaf.companion, BlockKind.CONTENT), sizes)[0])
+    elif sizes:
+        raise Integrity("a tree's leaf has files with content but no companion")
+    path: Path = ()
+    for listing in leaf.listings:
+        path = _advance(path, listing.keep, listing.rest)
+        for wire in listing.entries:
+            yield path, _open(path, wire, contents)
+
+
+def _open(path: Path, wire: WireEntry, contents: Iterator[Content]) -> Entry:
+    where = printable((*path, wire.name))
+    if not valid_name(wire.name):
+        raise Integrity(f"{where} is not a file name")
+    try:
+        kind = FileType(wire.type)
+    except ValueError:
+        raise Integrity(f"{where} is of the unknown type {wire.type}") from None
+    if wire.mode & ~0o7777 or wire.size < 0 or not 0 <= wire.uid < 1 << 32 or not 0 <= wire.gid < 1 << 32:
+        raise Integrity(f"{where} has attributes that no file has")
+    if (kind is FileType.SYMLINK) != bool(wire.target) or (wire.size and kind is not FileType.REGULAR) or b"\0" in wire.target:
+        raise Integrity(f"{where} has attributes of another type of file")
+    for xattr in wire.xattrs:
+        if not xattr.name or b"\0" in xattr.name or len(xattr.block) not in {0, ID}:
+            raise Integrity(f"{where} has an extended attribute that is not well-formed")
+    content = next(contents) if wire.size else None
+    return Entry(
+        path,
+        wire.name,
+        kind,
+        wire.mode,
+        wire.uid,
+        wire.gid,
+        wire.mtime,
+        wire.size,
+        wire.target,
+        wire.device,
+        wire.group,
+        wire.xattrs,
+        content,
+    )
+
+
+def valid_name(name: bytes) -> bool:
+    """A name that a directory can hold: one component, nothing that leads elsewhere."""
+    return 0 < len(name) <= 255 and name not in {b".", b".."} and b"/" not in name and b"\0" not in name
+
+
+def printable(path: Path) -> str:
+    r"""A path for messages and lists: bytes that are not UTF-8 as \\xNN, and so are control characters."""
+    text = b"/".join(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text) or "."
