@@ -49,7 +49,7 @@ class LeafRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """No row is unsettled."""
     files: int
     directories: int
-    bytes: int
+    size: int
 
 
 class Node(msgspec.Struct, frozen=True, array_like=True):
@@ -79,7 +79,7 @@ class Root(msgspec.Struct, frozen=True, array_like=True):
     """(place of a Node, entries before it)."""
     files: int
     directories: int
-    bytes: int
+    size: int
     run: int
     """Number of runs of this lineage so far; decides which part is sampled."""
 
