@@ -66,8 +66,8 @@ class MemoryKube:
 
     def patch(self, resource: Resource, namespace: str | None, name: str, patch: Object) -> Object:
         with self._lock:
-            present = self._find(resource, namespace, name)
             self._write("patch", resource, name)
+            present = self._find(resource, namespace, name)
             asked = patch.get("metadata", {})
             for field in ("uid", "resourceVersion"):
                 if asked.get(field) not in (None, present["metadata"][field]):
@@ -80,8 +80,8 @@ class MemoryKube:
 
     def apply_status(self, resource: Resource, namespace: str | None, name: str, uid: str, status: Object) -> Object:
         with self._lock:
-            present = self._find(resource, namespace, name)
             self._write("apply_status", resource, name)
+            present = self._find(resource, namespace, name)
             if present["metadata"]["uid"] != uid:
                 raise failures.Conflict(f"PATCH {resource.kind} {name}: uid is another")
             self._store(resource, present, {**present, "status": copy.deepcopy(status)})
@@ -89,8 +89,8 @@ class MemoryKube:
 
     def delete(self, resource: Resource, namespace: str | None, name: str, *, uid: str) -> None:
         with self._lock:
-            present = self._find(resource, namespace, name)
             self._write("delete", resource, name)
+            present = self._find(resource, namespace, name)
             if present["metadata"]["uid"] != uid:
                 raise failures.Conflict(f"DELETE {resource.kind} {name}: uid is another")
             if present["metadata"].get("finalizers"):
@@ -133,7 +133,7 @@ class MemoryKube:
             raise failures.Gone(f"{resource.kind} {namespace or ''}/{name} not found") from None
 
     def _write(self, verb: str, resource: Resource, name: str) -> None:
-        self.before_write(verb, resource.kind, name)
+        self.before_write(verb, resource.kind, name)  # before anything is looked at: another client may come first here
         self.writes.append((verb, resource.kind, name))
 
     def _store(self, resource: Resource, present: Object, changed: Object) -> None:

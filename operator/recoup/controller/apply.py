@@ -4,18 +4,18 @@ Every step is safe to repeat, so a crash between any two of them, or a second re
 Stops at the first failure by raising it; decides nothing itself. Plans come from plan/, the wire is kube.py.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from recoup.api.labels import OWNER_UID
 from recoup.controller import failures
 from recoup.controller.events import post_events
 from recoup.controller.kube import Kube, Object
 from recoup.controller.resources import resource_of
-from recoup.errors import Invalid
+from recoup.errors import Invalid, RecoupError
 from recoup.plan.actions import Action, Create, Delete, Patch, Plan
 
 
@@ -25,22 +25,37 @@ class NameTaken(Invalid):
     reason = "NameTaken"
 
 
-class Applied(Struct, frozen=True):
-    """How much was written; zero at rest."""
+class ActionFailed(Exception):
+    """Which action was refused; the refusal is `error`."""
 
-    writes: int
+    def __init__(self, action: Action, error: RecoupError) -> None:
+        super().__init__(str(error))
+        self.action = action
+        self.error = error
 
 
-def apply_plan(kube: Kube, owner: Object, plan: Plan, *, now: datetime, instance: str) -> Applied:
-    """Carry out `plan` for `owner` (the custom resource as read). Idempotent. Raises the first failure, after which nothing follows."""
-    writes = sum(apply_action(kube, action) for action in plan.actions)
+def apply_actions(kube: Kube, actions: tuple[Action, ...], *, succeeded: Callable[[Action], None]) -> int:
+    """Carry out the actions in order; returns how many objects changed. Raises ActionFailed at the first refusal."""
+    writes = 0
+    for action in actions:
+        try:
+            writes += apply_action(kube, action)
+        except RecoupError as error:
+            raise ActionFailed(action, error) from error
+        succeeded(action)
+    return writes
+
+
+def apply_status(kube: Kube, owner: Object, plan: Plan, *, now: datetime, instance: str) -> int:
+    """Write the status if it differs, then the Events; returns the number of writes. `owner` is the custom resource as read."""
+    writes = 0
     if plan.status is not None and differs(plan.status, owner.get("status") or {}):
         resource = resource_of(owner["apiVersion"], owner["kind"])
         metadata = owner["metadata"]
         kube.apply_status(resource, metadata.get("namespace"), metadata["name"], metadata["uid"], plan.status)
         writes += 1
     post_events(kube, owner, plan.events, now=now, instance=instance)
-    return Applied(writes=writes + len(plan.events))
+    return writes + len(plan.events)
 
 
 def apply_action(kube: Kube, action: Action) -> int:

@@ -1,0 +1,120 @@
+"""What Prometheus sees: one table of counters, and gauges computed at the scrape from the last look at each object.
+
+The gauges hold a few numbers per custom resource, dropped when the object goes. docs/reference/metrics.md lists them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from recoup.controller.resources import LOCATION, POLICY, RESTORE, SNAPSHOT, Key
+
+Object = dict[str, Any]
+
+RECONCILE_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+RESTORE_BUCKETS = (5, 15, 30, 60, 120, 300, 600, 1800, 3600, 4 * 3600, 12 * 3600)
+
+
+class Metrics:
+    """All metrics of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.reconciles = Counter("recoup_reconciles", "Looks at an object, by how they ended.", ["kind", "result"], registry=self.registry)
+        self.reconcile_seconds = Histogram(
+            "recoup_reconcile_seconds", "Seconds that one look took.", ["kind"], buckets=RECONCILE_BUCKETS, registry=self.registry
+        )
+        self.writes = Counter("recoup_writes", "Objects written by reconciles.", ["kind"], registry=self.registry)
+        self.api_calls = Counter(
+            "recoup_api_calls", "Calls to the API server; code 0: no answer.", ["verb", "kind", "code"], registry=self.registry
+        )
+        self.catalogue_reads = Counter(
+            "recoup_catalogue_reads", "Catalogue reads from a location.", ["location", "result"], registry=self.registry
+        )
+        self.leading = Gauge("recoup_leading", "1 while this replica holds the Lease.", registry=self.registry)
+        self.restore_seconds = Histogram(
+            "recoup_restore_seconds", "From RestoreRequest to Restored.", buckets=RESTORE_BUCKETS, registry=self.registry
+        )
+        self.objects = ObjectGauges()
+        self.registry.register(self.objects)
+
+    def watch_queue(self, depth: Callable[[], int], oldest_age: Callable[[], float]) -> None:
+        Gauge("recoup_queue_depth", "Objects that wait for a worker.", registry=self.registry).set_function(depth)
+        Gauge("recoup_queue_oldest_seconds", "How long the first of them has been waiting.", registry=self.registry).set_function(
+            oldest_age
+        )
+
+    def count_call(self, verb: str, kind: str, code: int) -> None:
+        self.api_calls.labels(verb, kind, str(code)).inc()
+
+
+class ObjectGauges(Collector):
+    """Gauges about the custom resources themselves, from their statuses as last read or written."""
+
+    def __init__(self) -> None:
+        self._facts: dict[Key, Object] = {}
+        self._lock = threading.Lock()
+
+    def saw(self, key: Key, status: Object) -> bool:
+        """Remember what is shown of this object. Returns whether a condition Restored became True just now."""
+        facts = _facts(key, status)
+        with self._lock:
+            before = self._facts.get(key)
+            self._facts[key] = facts
+        return key.kind == RESTORE.kind and bool(facts["done"]) and before is not None and not before["done"]
+
+    def gone(self, key: Key) -> None:
+        with self._lock:
+            self._facts.pop(key, None)
+
+    def collect(self) -> Iterable[Metric]:
+        with self._lock:
+            facts = list(self._facts.items())
+        yield from _conditions(facts)
+        yield from _policies([(key, fact) for key, fact in facts if key.kind == POLICY.kind])
+
+
+def _facts(key: Key, status: Object) -> Object:
+    conditions = {str(c.get("type")): str(c.get("status")) for c in status.get("conditions") or ()}
+    facts: Object = {"conditions": conditions, "done": conditions.get("Restored") == "True"}
+    if key.kind == POLICY.kind:
+        facts["coverage"] = {name: (status.get("coverage") or {}).get(name) for name in ("selected", "protected", "failed")}
+        facts["last"] = (status.get("lastSuccess") or {}).get("at")
+    return facts
+
+
+def _conditions(facts: list[tuple[Key, Object]]) -> Iterator[Metric]:
+    state = {"True": "ready", "False": "not_ready"}
+    tally = Tally((key.kind, state.get(fact["conditions"].get("Ready", ""), "unknown")) for key, fact in facts)
+    objects = GaugeMetricFamily("recoup_objects", "Custom resources by their condition Ready.", labels=["kind", "state"])
+    for kind in (LOCATION, POLICY, SNAPSHOT, RESTORE):
+        for name in ("ready", "not_ready", "unknown"):
+            objects.add_metric([kind.kind, name], tally[(kind.kind, name)])
+    yield objects
+    reachable = GaugeMetricFamily("recoup_location_reachable", "1 if the location answered when last asked.", labels=["location"])
+    for key, fact in facts:
+        if key.kind == LOCATION.kind and fact["conditions"].get("Reachable") in ("True", "False"):
+            reachable.add_metric([key.name], float(fact["conditions"]["Reachable"] == "True"))
+    yield reachable
+
+
+def _policies(facts: list[tuple[Key, Object]]) -> Iterator[Metric]:
+    labels = ["namespace", "policy"]
+    last = GaugeMetricFamily("recoup_policy_last_success_timestamp_seconds", "Newest complete recovery point.", labels=labels)
+    volumes = GaugeMetricFamily("recoup_policy_volumes", "Volumes of the policy.", labels=[*labels, "state"])
+    for key, fact in facts:
+        if fact["last"]:
+            last.add_metric([key.namespace, key.name], datetime.fromisoformat(str(fact["last"])).timestamp())
+        for state, count in fact["coverage"].items():
+            if count is not None:
+                volumes.add_metric([key.namespace, key.name, state], float(count))
+    yield last
+    yield volumes

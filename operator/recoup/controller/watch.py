@@ -1,0 +1,145 @@
+"""kopf as event source and nothing more: an event of an object becomes the key of the custom resource that it belongs to.
+
+Three handlers, no state of kopf's in the cluster: no finalizer, no annotation, no peering, no Event. Children are streamed by our
+label only. A lost event costs at most one resync period: the queue brings every object back by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import kopf
+
+from recoup.api.labels import MANAGED_BY, MANAGER, OWNER_KIND, OWNER_NAME, OWNER_NAMESPACE, OWNER_UID
+from recoup.controller.resources import JOB, LOCATION, OWNERS, POD, POLICY, PV, PVC, RESTORE, SNAPSHOT, VOLUME_SNAPSHOT, Key, Resource
+
+log = logging.getLogger(__name__)
+
+CHILDREN = (JOB, POD, PVC, PV, VOLUME_SNAPSHOT)
+SETTLE = 0.1
+"""Seconds to let further events of one step arrive, so that they cost one look."""
+
+Body = dict[str, Any]
+
+
+class Router:
+    """Turns events into keys. Remembers of each custom resource only what tells an asked-for change from our own status write."""
+
+    def __init__(self, *, changed: Callable[[Key, float], None], gone: Callable[[Key], None]) -> None:
+        self._changed = changed
+        self._gone = gone
+        self._seen: dict[str, tuple[Key, object]] = {}
+
+    def owner_event(self, kind: str, event: str | None, body: Body) -> None:
+        metadata = body["metadata"]
+        key = Key(kind, metadata.get("namespace") or "", metadata["name"])
+        if event == "DELETED":
+            self._seen.pop(metadata["uid"], None)
+            self._gone(key)
+            return
+        asked = (metadata.get("generation"), metadata.get("deletionTimestamp"), metadata.get("labels"), metadata.get("annotations"))
+        before = self._seen.get(metadata["uid"])
+        self._seen[metadata["uid"]] = (key, asked)
+        if before is None or before[1] != asked:
+            self._changed(key, 0.0)
+
+    def child_event(self, event: str | None, body: Body) -> None:
+        if event == "ADDED":
+            return  # we made it ourselves a moment ago; whatever becomes of it is a change. A list after a lost watch has no type
+        key = self.owner_of(body["metadata"].get("labels") or {})
+        if key is not None:
+            self._changed(key, SETTLE)
+
+    def owner_of(self, labels: dict[str, str]) -> Key | None:
+        known = self._seen.get(labels.get(OWNER_UID, ""))
+        if known is not None:
+            return known[0]  # by uid, because the name in a label may have been cut
+        kind, name = labels.get(OWNER_KIND), labels.get(OWNER_NAME)
+        return Key(kind, labels.get(OWNER_NAMESPACE, ""), name) if kind in OWNERS and name else None
+
+
+def build_registry(router: Router) -> kopf.OperatorRegistry:
+    registry = kopf.OperatorRegistry()
+    for resource in (LOCATION, POLICY, SNAPSHOT, RESTORE):
+        _on_owner(registry, router, resource)
+    for resource in CHILDREN:
+        _on_child(registry, router, resource)
+    kopf.on.login(registry=registry)(kopf.login_via_client)
+    return registry
+
+
+def _on_owner(registry: kopf.OperatorRegistry, router: Router, resource: Resource) -> None:
+    @kopf.on.event(*_selector(resource), registry=registry, id=resource.kind)
+    async def owner_changed(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002  # names and colour are kopf's
+        router.owner_event(resource.kind, type, dict(body))
+
+
+def _on_child(registry: kopf.OperatorRegistry, router: Router, resource: Resource) -> None:
+    @kopf.on.event(*_selector(resource), registry=registry, id=resource.kind)
+    async def child_changed(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002
+        router.child_event(type, dict(body))
+
+
+def _selector(resource: Resource) -> tuple[str, str, str]:
+    group, _, version = resource.api_version.rpartition("/")
+    return group, version, resource.plural
+
+
+def build_settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 330
+    settings.watching.connect_timeout = 10
+    settings.watching.chunk_size = 500
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 10
+    for resource in CHILDREN:
+        settings.watching.label_selectors[_selector(resource)] = f"{MANAGED_BY}={MANAGER}"
+    return settings
+
+
+class Watcher:
+    """Runs kopf in a thread of its own; `died` is called if it ends without being asked to."""
+
+    def __init__(self, router: Router, *, died: Callable[[BaseException | None], None]) -> None:
+        self._router = router
+        self._died = died
+        self._stop = threading.Event()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(15)
+
+    @property
+    def watching(self) -> bool:
+        return self._ready.is_set() and self._thread.is_alive()
+
+    def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            asyncio.run(
+                kopf.operator(
+                    registry=build_registry(self._router),
+                    settings=build_settings(),
+                    standalone=True,
+                    clusterwide=True,
+                    stop_flag=self._stop,
+                    ready_flag=self._ready,
+                )
+            )
+        except BaseException as caught:  # noqa: BLE001  # a dead watch must end the process, whatever killed it
+            error = caught
+        if not self._stop.is_set():
+            log.error("the watch ended", exc_info=error)
+            self._died(error)

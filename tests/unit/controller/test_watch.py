@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from recoup.api.labels import owner_labels
+from recoup.controller.resources import Key
+from recoup.controller.watch import CHILDREN, Router, build_registry, build_settings
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.changed: list[Key] = []
+        self.gone: list[Key] = []
+        self.router = Router(changed=lambda key, _delay: self.changed.append(key), gone=self.gone.append)
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+def owner(name: str = "p", uid: str = "u1", **metadata: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name, "namespace": "shop", "uid": uid, "generation": 1, **metadata}, "spec": {}}
+
+
+def child(labels: dict[str, str]) -> dict[str, Any]:
+    return {"metadata": {"name": "c", "namespace": "recoup-movers", "labels": labels}}
+
+
+def test_our_own_status_write_is_no_reason_to_look_again(heard: Heard) -> None:
+    heard.router.owner_event("BackupPolicy", None, owner())
+    heard.router.owner_event("BackupPolicy", "MODIFIED", owner() | {"status": {"a": 1}})
+    assert heard.changed == [Key("BackupPolicy", "shop", "p")]
+
+
+@pytest.mark.parametrize("change", [{"generation": 2}, {"deletionTimestamp": "t"}, {"labels": {"a": "b"}}, {"annotations": {"a": "b"}}])
+def test_what_a_person_changes_is(heard: Heard, change: dict[str, Any]) -> None:
+    heard.router.owner_event("BackupPolicy", None, owner())
+    heard.router.owner_event("BackupPolicy", "MODIFIED", owner(**change))
+    assert len(heard.changed) == 2
+
+
+def test_a_recreated_object_is_another(heard: Heard) -> None:
+    heard.router.owner_event("BackupPolicy", None, owner())
+    heard.router.owner_event("BackupPolicy", "DELETED", owner())
+    heard.router.owner_event("BackupPolicy", "ADDED", owner(uid="u2"))
+    assert len(heard.changed) == 2
+    assert heard.gone == [Key("BackupPolicy", "shop", "p")]
+
+
+def test_a_child_leads_to_its_owner(heard: Heard) -> None:
+    labels = owner_labels(kind="BackupSnapshot", namespace="shop", name="run", uid="u1")
+    heard.router.child_event("MODIFIED", child(labels))
+    heard.router.child_event("DELETED", child(labels))
+    heard.router.child_event(None, child(labels))
+    assert heard.changed == [Key("BackupSnapshot", "shop", "run")] * 3
+
+
+def test_a_child_that_we_just_made_is_no_news(heard: Heard) -> None:
+    heard.router.child_event("ADDED", child(owner_labels(kind="BackupSnapshot", namespace="shop", name="run", uid="u1")))
+    assert heard.changed == []
+
+
+def test_an_owner_whose_name_does_not_fit_a_label_is_found_by_uid(heard: Heard) -> None:
+    name = "x" * 100
+    heard.router.owner_event("BackupSnapshot", None, owner(name=name))
+    heard.router.child_event("MODIFIED", child(owner_labels(kind="BackupSnapshot", namespace="shop", name=name, uid="u1")))
+    assert heard.changed[-1] == Key("BackupSnapshot", "shop", name)
+
+
+@pytest.mark.parametrize("labels", [{}, {"recoup.dev/owner-kind": "Deployment", "recoup.dev/owner-name": "x"}])
+def test_a_strangers_labels_lead_nowhere(heard: Heard, labels: dict[str, str]) -> None:
+    heard.router.child_event("MODIFIED", child(labels))
+    assert heard.changed == []
+
+
+def test_kopf_is_asked_for_events_only_and_writes_nothing(heard: Heard) -> None:
+    registry = build_registry(heard.router)
+    assert len(registry._watching.get_all_handlers()) == 4 + len(CHILDREN)
+    assert not registry._changing.get_all_handlers()
+    assert not registry._spawning.get_all_handlers()
+    assert not registry._indexing.get_all_handlers()
+    settings = build_settings()
+    assert not settings.posting.enabled
+    assert settings.peering.standalone
+    assert len(settings.watching.label_selectors) == len(CHILDREN)
