@@ -5,7 +5,6 @@ lock) and never see half of one (built aside, then renamed). `python -m tests.cl
 """
 
 import argparse
-import fcntl
 import hashlib
 import json
 import os
@@ -15,12 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster import places
+from tests.cluster.locks import locked
 from tests.cluster.trouble import Trouble
 
 KUBERNETES_VERSION = "v1.36.3"
@@ -41,6 +39,8 @@ class ProgramSet:
 
     about: str
     cold: str
+    tests: bool = True
+    """Whether the quick tests and the demo need it; what only benchmarks need is built when they ask."""
     ldflags: str = ""
     rename: tuple[tuple[str, str], ...] = ()
     share: tuple[tuple[str, str], ...] = ()
@@ -61,12 +61,13 @@ SETS: dict[str, ProgramSet] = {
             ("k8s.io/kubelet", "pkg/apis/pluginregistration/v1/api.proto"),
         ),
     ),
+    "coredns": ProgramSet("cluster DNS", "2 min"),
     "helm": ProgramSet("installs the chart", "1 min"),
     "csi-sanity": ProgramSet("conformance of the CSI driver", "1 min"),
-    "restic": ProgramSet("a peer in the benchmarks", "1 min"),
-    "kopia": ProgramSet("a peer in the benchmarks", "2 min"),
-    "kwok": ProgramSet("fake nodes for scale tests", "1 min"),
-    "promtool": ProgramSet("checks of metrics and alerts", "2 min"),
+    "restic": ProgramSet("a peer in the benchmarks", "1 min", tests=False),
+    "kopia": ProgramSet("a peer in the benchmarks", "2 min", tests=False),
+    "kwok": ProgramSet("fake nodes for scale tests", "1 min", tests=False),
+    "promtool": ProgramSet("checks of metrics and alerts", "2 min", tests=False),
 }
 
 
@@ -97,8 +98,7 @@ def build(set_name: str) -> Path:
     final = installed_path(set_name)
     if final.is_dir():
         return final
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(final.parent / f"{set_name}.lock", waiting=f"waiting: another run is building {set_name}"):
+    with locked(final.parent / f"{set_name}.lock", waiting=f"waiting: another run is building {set_name}"):
         if final.is_dir():
             return final
         check_go()
@@ -211,28 +211,17 @@ def _copy_share(set_name: str, aside: Path) -> None:
             shutil.copyfile(source, target.with_name(f"{Path(module).name}.proto"))
 
 
-@contextmanager
-def _lock(path: Path, *, waiting: str) -> Iterator[None]:
-    with path.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(waiting, file=sys.stderr, flush=True)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.cluster.programs", description="Build the programs of the local cluster.")
     commands = parser.add_subparsers(dest="command", required=True)
-    builder = commands.add_parser("build", help="build sets (all of them without a name); nothing to do when the cache has them")
+    builder = commands.add_parser("build", help="build sets (without a name: those the tests need); nothing to do when the cache has them")
     builder.add_argument("name", nargs="*", help=", ".join(SETS))
     commands.add_parser("list", help="every set, its programs, and whether the cache has it")
     finder = commands.add_parser("path", help="print the path of one program, built if need be")
     finder.add_argument("program")
     options = parser.parse_args(arguments)
     if options.command == "build":
-        for name in options.name or SETS:
+        for name in options.name or [name for name, spec in SETS.items() if spec.tests]:
             print(build(name))
     elif options.command == "path":
         print(program(options.program))

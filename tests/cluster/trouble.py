@@ -1,7 +1,7 @@
 """The one error of the local cluster: what is wrong, and the next step that a person can take."""
 
 
-class Trouble(Exception):  # noqa: N818 - it names what the person has, not a bug in this program
+class Trouble(Exception):
     """Shown as is, without a traceback."""
 
     def __init__(self, what: str, *, step: str = "") -> None:
