@@ -52,10 +52,14 @@ def ticket_from_text(text: str) -> bytes:
         raise Invalid("the run's ticket is not base64: the controller wrote another run file", reason="InvalidTicket") from None
 
 
+def read_ticket(signed: bytes, name: str) -> Ticket:
+    """What a ticket says, for those who know already that it counts. Raises Integrity naming `name`."""
+    return decode_record(signed[:-SIGNATURE_BYTES], Ticket, name)
+
+
 def verify_ticket(signed: bytes, run_keys: tuple[bytes, ...], name: str) -> Ticket:
-    """Decode a ticket and check that one of the vault's run keys signed it. Raises Integrity naming `name`."""
-    record, signature = signed[:-SIGNATURE_BYTES], signed[-SIGNATURE_BYTES:]
-    ticket = decode_record(record, Ticket, name)
-    if not any(verify(key, _PURPOSE, record, signature) for key in run_keys):
+    """Read a ticket and check that one of the vault's run keys signed it. Raises Integrity naming `name`."""
+    ticket = read_ticket(signed, name)
+    if not any(verify(key, _PURPOSE, signed[:-SIGNATURE_BYTES], signed[-SIGNATURE_BYTES:]) for key in run_keys):
         raise Integrity(f"{name}: the ticket is not signed by a run key of this vault")
     return ticket

@@ -1,0 +1,128 @@
+"""The catalogue: which recovery points a vault holds, as read from a location's log (docs/format.md section 6).
+
+The one module of the engine that the controller imports. Reading again with a cursor costs one request if nothing is new. It
+opens catalogue records and nothing else; it never reads a manifest or content.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from recoup.engine.format.names import log_name
+from recoup.engine.keys.roles import CatalogueKeys, VaultIdentity
+from recoup.engine.keys.tickets import Ticket, issue_ticket, read_ticket, session_id, ticket_to_text
+from recoup.engine.log.facts import Committed
+from recoup.engine.log.follow import Log
+from recoup.engine.log.points import PointRecord, open_point
+from recoup.engine.log.state import LogState
+from recoup.engine.stores.base import Store
+from recoup.errors import Integrity
+
+__all__ = ["Catalogue", "CatalogueKeys", "Cursor", "Point", "PointRecord", "points_of", "read_catalogue", "session_id", "sign_ticket"]
+
+
+class MetaKeys(Protocol):
+    """Roles that may list: CatalogueKeys, ReaderKeys, MaintenanceKeys."""
+
+    @property
+    def identity(self) -> VaultIdentity: ...
+
+    @property
+    def meta_keys(self) -> dict[int, bytes]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One volume's recovery point. Policy, slot and PVC UID come from the run ticket; empty for a run without one."""
+
+    id: str
+    """The manifest's digest in hex: what `recoup restore --snapshot` takes."""
+    session: str
+    seq: int
+    """Place in the log: the only order that counts."""
+    generation: int
+    policy_uid: str
+    slot: str
+    pvc_uid: str
+    record: PointRecord | None
+    """None if the writer's record cannot be opened; the point may still be restored."""
+    verified_level: int | None = None
+    """Highest level of an ATTEST of it."""
+    verified_at: int | None = None
+    """Milliseconds, by the verifier's clock, of the newest ATTEST."""
+
+
+@dataclass(slots=True)
+class Cursor:
+    """How far a catalogue was read. Opaque; give it back to read on. Lives in memory only."""
+
+    state: LogState
+    points: dict[bytes, Point] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The live points in log order, what is odd about the log, and where to read on."""
+
+    fingerprint: str
+    points: tuple[Point, ...]
+    next_seq: int
+    invalid_entries: int
+    squatted: bool
+    """Somebody without a key writes into the log: condition LogSquatted."""
+    forked_at: tuple[int, ...]
+    """Entries whose predecessor was damaged or replaced in the store: condition LogForked."""
+    cursor: Cursor
+
+
+def read_catalogue(store: Store, vault_id: bytes, keys: MetaKeys, cursor: Cursor | None = None) -> Catalogue:
+    """Read the vault's log up to its head. Raises Integrity (NoVault) if it does not lead back to the role's root key."""
+    if cursor is None:
+        cursor = Cursor(LogState(vault_id, keys.identity.root_public))
+    with cursor.lock:
+        state = Log(store, vault_id, root_public=keys.identity.root_public, state=cursor.state).follow()
+        identity = state.require_identity()
+        points = points_of(state, keys, cursor.points)
+        return Catalogue(identity.fingerprint, points, state.next_seq, state.invalid, state.squatted, tuple(state.breaks), cursor)
+
+
+def points_of(state: LogState, keys: MetaKeys, known: dict[bytes, Point] | None = None) -> tuple[Point, ...]:
+    """The live points of a followed log. Opens only records that are not in `known`, and adds them there."""
+    opened = {} if known is None else known
+    for manifest, committed in state.commits.items():
+        if manifest not in opened:
+            opened[manifest] = _open(committed, keys)
+    for gone in [manifest for manifest in opened if manifest not in state.commits]:
+        del opened[gone]
+    verified: dict[bytes, tuple[int, int]] = {}
+    for attest in state.attests:
+        for manifest in attest.body.manifests:
+            level, _ = verified.get(manifest, (-1, 0))
+            verified[manifest] = (max(level, attest.body.level), attest.time)
+    return tuple(_with_attest(opened[manifest], verified.get(manifest)) for manifest in state.commits)
+
+
+def sign_ticket(keys: CatalogueKeys, policy_uid: str, slot: str, pvc_uid: str, session: bytes) -> str:
+    """A run ticket as text for the run file: leave for this session to commit this volume for this slot of this policy."""
+    return ticket_to_text(issue_ticket(Ticket(keys.identity.vault_id, session, policy_uid, slot, pvc_uid), keys.run_signer))
+
+
+def _open(committed: Committed, keys: MetaKeys) -> Point:
+    body = committed.body
+    record: PointRecord | None = None
+    meta_key = keys.meta_keys.get(committed.generation)
+    if meta_key is not None:
+        try:
+            record = open_point(meta_key, keys.identity, committed.generation, body.session, body.record)
+        except Integrity:
+            record = None
+    ticket = read_ticket(body.ticket, log_name(keys.identity.vault_id, committed.seq)) if body.ticket else None
+    policy, slot, pvc = (ticket.policy_uid, ticket.slot, ticket.pvc_uid) if ticket else ("", "", "")
+    return Point(body.manifest.hex(), body.session.hex(), committed.seq, committed.generation, policy, slot, pvc, record)
+
+
+def _with_attest(point: Point, verified: tuple[int, int] | None) -> Point:
+    return point if verified is None else replace(point, verified_level=verified[0], verified_at=verified[1])
