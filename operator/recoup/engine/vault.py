@@ -102,10 +102,7 @@ class Provisioned:
 
 def ensure_location(store: Store) -> bytes:
     """The location's id; marks the prefix as a location if it is not one yet. Safe to run at the same time in two places."""
-    try:
-        return decode_location(store.get(LOCATION_DESCRIPTOR, MAX_DESCRIPTOR_BYTES), store.url).id
-    except NotFound:
-        location_id = os.urandom(ID_BYTES)
+    location_id = os.urandom(ID_BYTES)
     if store.create(LOCATION_DESCRIPTOR, encode_location(location_id)):
         return location_id
     return decode_location(store.get(LOCATION_DESCRIPTOR, MAX_DESCRIPTOR_BYTES), store.url).id
