@@ -19,8 +19,6 @@ HASH: Final = 8
 
 REGULAR: Final = 1
 """Flag of a row: a regular file that is not empty, so it has the next content of the companion leaf."""
-UNSETTLED: Final = 2
-"""Flag of a row: changed so shortly before its capture that a later change may look the same; it is read again."""
 
 
 class Rows(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -45,8 +43,9 @@ class LeafRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     tree: bytes
     companion: bytes
     rows: Locator
-    settled: bool
-    """No row is unsettled."""
+    newest: int
+    """Latest mtime or ctime of its entries, in nanoseconds. What is later than the root's `reference` less 2 s is unsettled:
+    a later change may look the same, so such files are read again by the next run."""
     files: int
     directories: int
     size: int
@@ -75,8 +74,9 @@ class Root(msgspec.Struct, frozen=True, array_like=True):
     """Ids of the tree's inner nodes, the root included."""
     device: bytes
     """Of a device: the encoded content (root of its map). Empty otherwise."""
-    nodes: tuple[tuple[Locator, int], ...]
-    """(place of a Node, entries before it)."""
+    nodes: tuple[Locator, ...]
+    reference: int
+    """A time of the source's file system before which all its changes were captured, in nanoseconds."""
     files: int
     directories: int
     size: int

@@ -33,7 +33,7 @@ class Scheme(IntEnum):
     CDC = 1
     """A run is one content-defined chunk, unit and block at once: no unit ids, the block's id is the chunk's."""
     FIXED = 2
-    """Aligned units of 64 KiB; a run holds the ids of its units in order."""
+    """Aligned spans of 64 KiB; a run holds the ids of its units in order, its first and last may be parts of their spans."""
 
 
 class Run(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -116,21 +116,36 @@ def iterate_runs(fetch: Fetch, content: Content, kind: BlockKind = BlockKind.CON
     for run in runs:
         if run.offset < end or run.offset + run.length > content.size or run.length <= 0 or run.at < 0:
             raise Integrity("the runs of a content overlap or leave it")
-        check_units(run, content.scheme, content.size)
+        check_units(run, content.scheme)
         end = run.offset + run.length
         if end > start:
             yield run
 
 
-def check_units(run: Run, scheme: Scheme, size: int) -> None:
+def check_units(run: Run, scheme: Scheme) -> None:
     """Raise Integrity unless the run holds as many unit ids as its scheme asks for."""
     if scheme is Scheme.FIXED:
-        whole = -(-run.length // UNIT)
-        ok = run.offset % UNIT == 0 and len(run.units) == whole * ID and (run.length % UNIT == 0 or run.offset + run.length == size)
+        count = -(-(run.offset + run.length) // UNIT) - run.offset // UNIT
     else:
-        ok = len(run.units) == (ID if scheme is Scheme.WHOLE else 0)
-    if not ok:
+        count = 1 if scheme is Scheme.WHOLE else 0
+    if len(run.units) != count * ID:
         raise Integrity("the units of a run do not fit its length")
+
+
+def unit_spans(run: Run, scheme: Scheme) -> Iterator[tuple[int, int, bytes]]:
+    """(offset in the file, length, unit id) of the units of a checked run: with them a target is compared without fetching.
+
+    Unit ids are block ids of kind DATA over the unit's bytes. A fixed unit is the part of its aligned 64 KiB span that the
+    run covers; a chunk is its block's id.
+    """
+    if scheme is not Scheme.FIXED:
+        yield run.offset, run.length, run.units or run.block
+        return
+    offset, end = run.offset, run.offset + run.length
+    for unit in run.unit_ids():
+        next_offset = min((offset // UNIT + 1) * UNIT, end)
+        yield offset, next_offset - offset, unit
+        offset = next_offset
 
 
 def _open(wire: WireContent, size: int, blocks: list[bytes]) -> Content:

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from recoup.engine.format.kinds import BlockKind
+from recoup.engine.format.kinds import BlockKind, Kind
 from recoup.errors import Integrity
 
 ID: Final = 32
@@ -23,20 +23,50 @@ MAX_LEVELS: Final = 8
 Fetch = Callable[[bytes, BlockKind], bytes | memoryview]
 """Plaintext of the block with this id and kind, its id already checked against the plaintext. Raises Integrity."""
 
+_OBJECT_KINDS: Final = {
+    BlockKind.DATA: Kind.DATA,
+    BlockKind.XATTR: Kind.DATA,
+    BlockKind.TREE: Kind.TREE,
+    BlockKind.CONTENT: Kind.REFS,
+    BlockKind.DEVICE_MAP: Kind.REFS,
+    BlockKind.REFS: Kind.REFS,
+    BlockKind.MANIFEST: Kind.MANIFEST,
+    BlockKind.INDEX: Kind.INDEX,
+    BlockKind.CACHE: Kind.CACHE,
+}
+
 T = TypeVar("T")
 
 
+def object_kind(kind: BlockKind) -> Kind:
+    """The kind of the objects that hold blocks of this kind."""
+    return _OBJECT_KINDS[kind]
+
+
 class Locator(msgspec.Struct, frozen=True, array_like=True, order=True):
-    """One block of one stored object, for records that stand outside the refs (refs, object sets and caches themselves)."""
+    """One block of one stored object, for records that stand outside the refs: refs and caches themselves.
+
+    An empty digest in a node means the object that the node is in; `resolved` puts it in.
+    """
 
     digest: bytes
     incarnation: int
     number: int
 
+    def resolved(self, parent: Locator) -> Locator:
+        """This place, read in the node at `parent`. Raises Integrity if it is none."""
+        if not self.digest:
+            return Locator(parent.digest, parent.incarnation, self.number).checked()
+        return self.checked()
+
     def checked(self) -> Locator:
         if len(self.digest) != ID or self.incarnation < 0 or self.number < 0:
             raise Integrity("a locator names no block of an object")
         return self
+
+    @property
+    def object(self) -> ObjectRef:
+        return ObjectRef(self.digest, self.incarnation)
 
 
 class ObjectRef(msgspec.Struct, frozen=True, array_like=True, order=True):

@@ -1,7 +1,6 @@
 """Refs: where every block is that one recovery point needs (docs/format-data.md section 4).
 
-Leaves are tables sorted by id; their borders depend on the ids alone, so that a run rewrites only those leaves whose blocks
-changed. Nodes name their children by place, because nothing else says where refs are. A restore needs manifest, refs and
+Leaves are tables sorted by id, each for its range of ids, so that a run rewrites only those leaves whose blocks changed. Nodes name their children by place, because nothing else says where refs are. A restore needs manifest, refs and
 packs; never an index.
 """
 
@@ -23,7 +22,7 @@ FetchAt = Callable[[Locator], bytes | memoryview]
 """Plaintext of one block of kind REFS in an object of kind REFS. Raises Integrity."""
 
 LEAF_ROWS: Final = 512
-"""Rows of a leaf on average; at most four times as many."""
+"""Rows that a writer puts into a new leaf; one that grows beyond four times as many is split."""
 
 
 class RefsInner(msgspec.Struct, frozen=True, array_like=True):
@@ -86,11 +85,6 @@ class Refs:
         return table
 
 
-def starts_leaf(block: bytes) -> bool:
-    """Whether a leaf of refs may begin with this id: the border rule, a choice of the writer that readers do not check."""
-    return int.from_bytes(block[4:6], "big") % LEAF_ROWS == 0
-
-
 def _leaf_places(fetch: FetchAt, node: Locator, level: int | None = None, first: bytes = bytes(ID)) -> Iterator[tuple[bytes, Locator]]:
     data = fetch(node.checked())
     if data[:1] == b"\x00":  # a table, not an array: a leaf
@@ -105,7 +99,7 @@ def _leaf_places(fetch: FetchAt, node: Locator, level: int | None = None, first:
     if found == 0 or level not in {None, found} or not firsts or len(firsts) != len(inner.children) or not ordered or firsts[0] != first:
         raise Integrity("a node of refs is not well-formed")
     if found == 1:  # leaves are not fetched to be listed
-        yield from ((f, child.checked()) for f, child in zip(firsts, inner.children, strict=True))
+        yield from ((f, child.resolved(node)) for f, child in zip(firsts, inner.children, strict=True))
         return
     for child_first, child in zip(firsts, inner.children, strict=True):
-        yield from _leaf_places(fetch, child, found - 1, child_first)
+        yield from _leaf_places(fetch, child.resolved(node), found - 1, child_first)
