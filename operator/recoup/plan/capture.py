@@ -14,18 +14,19 @@ from msgspec import Struct
 
 from recoup.api.durations import to_duration
 from recoup.api.quantities import parse_bytes
+from recoup.plan.access import Refusal
 from recoup.plan.actions import Action, Create, Object
 from recoup.plan.movers import STALL_LIMIT, parse_time
 from recoup.plan.objects.claims import ClaimShape, build_mover_claim
 from recoup.plan.objects.identity import Owner
 from recoup.plan.objects.snapshots import build_bound_snapshot, build_static_content, build_volume_snapshot
 from recoup.plan.observed import ClaimRecord, SnapshotObserved
-from recoup.plan.snapshot_class import Refusal, choose_snapshot_class, per_namespace_secrets
+from recoup.plan.snapshot_class import choose_snapshot_class, per_namespace_secrets
 from recoup.plan.volume_view import SOURCE, VolumeView, delete, is_going, is_retained, patch, record_claim
 
 
 class Handover(Struct, frozen=True):
-    """Where the hand-over stands: writes to make now, or a refusal, or `ready`: the movers' claim is there. Else it waits, for `waits`."""
+    """Where the hand-over stands: writes to make now, then `ready` (a mover may be made for the claim), a refusal, or what it waits for."""
 
     actions: tuple[Action, ...] = ()
     refusal: Refusal | None = None
@@ -178,7 +179,7 @@ def _on_our_side(view: VolumeView, observed: SnapshotObserved, terms: Terms) -> 
     claim = build_mover_claim(
         terms.owner, name=view.name, volume_uid=view.known.uid, movers_namespace=movers, shape=shape, snapshot=view.name
     )
-    return Handover(actions=(*actions, Create(claim)), waits="the mover's volume is being made")
+    return Handover(actions=(*actions, Create(claim)), ready=True)
 
 
 def _shape(

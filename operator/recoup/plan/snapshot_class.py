@@ -1,18 +1,10 @@
 """Can this volume be snapshot, and with which VolumeSnapshotClass? Answers with a class or with a reason a person can act on."""
 
-from msgspec import Struct
-
+from recoup.plan.access import Refusal
 from recoup.plan.actions import Object
 
 _DEFAULT = "snapshot.storage.kubernetes.io/is-default-class"
 _NAMESPACE_TEMPLATES = ("${pvc.namespace}", "${pvc.name}", "${pvc.annotations", "${volumesnapshot.namespace}")
-
-
-class Refusal(Struct, frozen=True):
-    """Why something can't be done, and what to do about it."""
-
-    reason: str
-    message: str
 
 
 def choose_snapshot_class(claim: Object, volume: Object | None, classes: tuple[Object, ...] | None, wanted: str | None) -> str | Refusal:

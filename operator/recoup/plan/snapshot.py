@@ -1,0 +1,129 @@
+"""One BackupSnapshot: what was observed and the time in, the next writes and the whole status out.
+
+Settle the run (snapshot_resolve.py), take each volume one step on (snapshot_volume.py), say how it stands (snapshot_status.py). Running it
+twice, on two replicas, or again after a stop behind any write ends in the same objects and the same status: tests/faults proves it for
+every prefix.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from recoup.api.backuplocation import BackupLocation
+from recoup.api.backupsnapshot import KIND, BackupSnapshot, BackupSnapshotStatus
+from recoup.api.objects import decode, encode
+from recoup.plan.actions import Action, Object, Plan
+from recoup.plan.capture import Terms, release
+from recoup.plan.objects.identity import Owner
+from recoup.plan.observed import SnapshotObserved
+from recoup.plan.snapshot_resolve import location_name, resolve_run, vault_of
+from recoup.plan.snapshot_status import describe_run, is_over, refused_status, transition_notes
+from recoup.plan.snapshot_volume import Run, needs_catalogue, step_volume
+from recoup.plan.vault_keys import drop_finished_keys_jobs
+from recoup.plan.volume_view import VolumeView, view_volume
+
+__all__ = ["is_at_rest", "location_name", "plan_snapshot", "vault_of", "wants_catalogue"]
+
+
+def is_at_rest(snapshot: Object) -> bool:
+    """The run is over as far as its status tells: only its children still need a look, and nothing else has to be read."""
+    status = decode(BackupSnapshot, snapshot).status
+    return status.completed_at is not None
+
+
+def wants_catalogue(observed: SnapshotObserved, now: datetime) -> bool:
+    """Whether this look needs the vault's catalogue; `observed` is complete but for that."""
+    snapshot = decode(BackupSnapshot, observed.snapshot)
+    return snapshot.status.run is not None and any(needs_catalogue(view, observed, now) for view in _views(observed, snapshot))
+
+
+def plan_snapshot(observed: SnapshotObserved, now: datetime) -> Plan:
+    """The next step of the run."""
+    snapshot = decode(BackupSnapshot, observed.snapshot)
+    if snapshot.metadata.deletion_timestamp is not None:
+        return Plan(actions=tuple(action for view in _views(observed, snapshot) for action in release(view)), requeue_after=2.0)
+    if snapshot.status.run is None:
+        return _plan_beginning(observed, snapshot, now)
+    return _plan_run(observed, snapshot, now)
+
+
+def _plan_beginning(observed: SnapshotObserved, snapshot: BackupSnapshot, now: datetime) -> Plan:
+    before, generation = snapshot.status, snapshot.metadata.generation
+    if before.completed_at is not None:
+        return Plan()
+    resolution = resolve_run(observed, now)
+    if resolution.refusal is not None:
+        status = refused_status(before, resolution.refusal, final=resolution.final, now=now, generation=generation)
+    else:
+        assert resolution.status is not None
+        status = _described(
+            observed, snapshot, msgspec.structs.replace(resolution.status, conditions=before.conditions), now, cleaning=False
+        )
+    return Plan(
+        actions=resolution.actions,
+        status=encode(status),
+        events=transition_notes(before.conditions, status.conditions),
+        requeue_after=resolution.again if not is_over(status) else None,
+    )
+
+
+def _plan_run(observed: SnapshotObserved, snapshot: BackupSnapshot, now: datetime) -> Plan:
+    before = snapshot.status
+    run = _run(observed, snapshot, now)
+    views = _views(observed, snapshot)
+    steps = [step_volume(view, observed, run) for view in views]
+    settled = msgspec.structs.replace(before, volumes=tuple(step.known for step in steps))
+    cleaning = any(view.children() for view in views)
+    status = _described(observed, snapshot, settled, now, cleaning=cleaning)
+    actions: list[Action] = [*drop_finished_keys_jobs(observed), *(action for step in steps for action in step.actions)]
+    again = [step.again for step in steps if step.again is not None]
+    return Plan(
+        actions=tuple(actions),
+        status=encode(status),
+        events=transition_notes(before.conditions, status.conditions),
+        requeue_after=min(again, default=None),
+    )
+
+
+def _described(
+    observed: SnapshotObserved, snapshot: BackupSnapshot, status: BackupSnapshotStatus, now: datetime, *, cleaning: bool
+) -> BackupSnapshotStatus:
+    location = decode(BackupLocation, observed.location) if observed.location else None
+    namespace, generation = snapshot.metadata.namespace or "", snapshot.metadata.generation
+    return describe_run(status, location=location, namespace=namespace, now=now, generation=generation, cleaning=cleaning)
+
+
+def _owner(snapshot: BackupSnapshot) -> Owner:
+    metadata = snapshot.metadata
+    return Owner(kind=KIND, namespace=metadata.namespace or "", name=metadata.name, uid=metadata.uid)
+
+
+def _views(observed: SnapshotObserved, snapshot: BackupSnapshot) -> list[VolumeView]:
+    owner, tickets = _owner(snapshot), observed.tickets
+    return [
+        view_volume(observed, owner, volume, tickets[volume.uid].session if volume.uid in tickets else None)
+        for volume in snapshot.status.volumes
+    ]
+
+
+def _run(observed: SnapshotObserved, snapshot: BackupSnapshot, now: datetime) -> Run:
+    status = snapshot.status
+    assert status.run is not None
+    assert status.vault is not None
+    namespace = (observed.namespace or {"metadata": {}})["metadata"]
+    terms = Terms(
+        owner=_owner(snapshot),
+        namespace_uid=namespace.get("uid", ""),
+        namespace_ending=observed.namespace is None or bool(namespace.get("deletionTimestamp")),
+        snapshot_class=status.run.volume_snapshot_class_name,
+        now=now,
+    )
+    return Run(
+        terms=terms,
+        resolved=status.run,
+        vault=status.vault,
+        location=decode(BackupLocation, observed.location).spec if observed.location else None,
+        started_at=status.started_at or now,
+        cancel=snapshot.spec.cancel,
+        expected=tuple(volume.uid for volume in status.volumes if volume.uid),
+    )

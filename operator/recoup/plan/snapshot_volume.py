@@ -1,0 +1,265 @@
+"""One volume of a backup run: from what exists to its next writes and its line in the status.
+
+Stored, Failed and Cancelled are final: they are written first, and only a later look, which reads them, removes the volume's objects.
+Whether a volume is Stored is read from the catalogue and from nothing else; a mover's Job only says when to look there, and whether
+another attempt makes sense.
+"""
+
+from datetime import datetime, timedelta
+
+import msgspec
+from msgspec import Struct
+
+from recoup.api.backuplocation import BackupLocationSpec
+from recoup.api.backupsnapshot import ResolvedRun, SnapshotVolume, VolumeState
+from recoup.api.durations import to_duration
+from recoup.plan.actions import Action, Create
+from recoup.plan.capture import Terms, continue_handover, release
+from recoup.plan.movers import (
+    MAX_ATTEMPTS,
+    STALL_LIMIT,
+    MoverState,
+    Verdict,
+    is_stalled,
+    judge_mover,
+    note_progress,
+    parse_time,
+    pod_of,
+    retry_at,
+)
+from recoup.plan.objects.jobs import build_backup_job
+from recoup.plan.observed import Point, SnapshotObserved
+from recoup.plan.refusals import REFUSAL_LIMIT, admit
+from recoup.plan.run_file import write_run
+from recoup.plan.volume_view import VolumeView, delete, is_going, record_claim
+
+FINAL = frozenset({VolumeState.STORED, VolumeState.FAILED, VolumeState.CANCELLED})
+UNKNOWN_LIMIT = timedelta(hours=6)
+"""How long a mover that ended is kept unjudged because its location can't be read."""
+
+_POLL = 15.0
+_SOON = 2.0
+
+
+class Step(Struct, frozen=True):
+    """The volume's line as it should read now, its writes, and when to look again at the latest."""
+
+    known: SnapshotVolume
+    actions: tuple[Action, ...] = ()
+    again: float | None = None
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """What the run's volumes have in common. location is None when the BackupLocation is gone."""
+
+    terms: Terms
+    resolved: ResolvedRun
+    vault: str
+    location: BackupLocationSpec | None
+    started_at: datetime
+    cancel: bool
+    expected: tuple[str, ...]
+
+
+def step_volume(view: VolumeView, observed: SnapshotObserved, run: Run) -> Step:
+    """Decide one volume; the actions of refused writes are held back."""
+    step = _decide(view, observed, run)
+    admitted = admit(step.actions, observed.failures, run.terms.now)
+    refusal = admitted.refusal
+    if refusal is None or step.known.state in FINAL:
+        return msgspec.structs.replace(step, actions=admitted.actions, again=admitted.again or step.again)
+    if run.terms.now - run.started_at >= REFUSAL_LIMIT and not view.jobs:
+        return _fail(view, refusal.reason, f"{refusal.message}; given up after {to_duration(REFUSAL_LIMIT)}")
+    known = _line(view, step.known.state, refusal.reason, refusal.message)
+    return Step(known, admitted.actions, admitted.again or _SOON)
+
+
+def needs_catalogue(view: VolumeView, observed: SnapshotObserved, now: datetime) -> bool:
+    """A decision about this volume rests on whether its COMMIT is there: always, but while a mover works or the outcome stands."""
+    if view.known.state in FINAL:
+        return False
+    return not any(
+        verdict.state is MoverState.RUNNING and not _seems_stalled(view, verdict, observed, number, now)
+        for number, verdict in _verdicts(view, observed, now).items()
+    )
+
+
+def _decide(view: VolumeView, observed: SnapshotObserved, run: Run) -> Step:
+    known, now = view.known, run.terms.now
+    if known.state in FINAL:
+        return Step(known, release(view), _SOON if view.children() else None)
+    verdicts = _verdicts(view, observed, now)
+    report = max(verdicts.items(), default=(0, Verdict(state=MoverState.ENDING)))[1].report
+    if view.point is not None:
+        return Step(_stored(view, view.point, report.first_paths), again=0.0)
+    working = [number for number, verdict in verdicts.items() if verdict.state is MoverState.RUNNING]
+    if run.cancel:
+        return _cancel(view, observed, working)
+    if working:
+        return _watch(view, observed, working[-1], verdicts[working[-1]], now)
+    if any(verdict.state is MoverState.ENDING for verdict in verdicts.values()) or _pods_linger(view, now):
+        return Step(_line(view, VolumeState.UPLOADING, "MoverEnding", "an earlier mover is being removed"), again=_POLL)
+    if observed.catalogue is None:
+        return _catalogue_unread(view, observed, run)
+    return _after_attempts(view, observed, run, verdicts)
+
+
+def _after_attempts(view: VolumeView, observed: SnapshotObserved, run: Run, verdicts: dict[int, Verdict]) -> Step:
+    """No mover works and there is no COMMIT: the first attempt, another one, or the end."""
+    last = max([*verdicts, view.known.attempts or 0])
+    if last == 0:
+        return _start(view, observed, run, 1)
+    now = run.terms.now
+    gone = Verdict(
+        state=MoverState.FAILED, reason="MoverJobDeleted", message="the mover's Job was deleted before it ended", retry=True,
+        since=now - timedelta(hours=1),
+    )  # fmt: skip
+    verdict = verdicts.get(last, gone)
+    if verdict.state is MoverState.SUCCEEDED:
+        message = "the mover says that it succeeded, but its COMMIT is not in the location's log"
+        verdict = msgspec.structs.replace(verdict, state=MoverState.FAILED, reason="CommitNotFound", message=message, retry=True)
+    due = retry_at(last, verdict, now)
+    if due is None:
+        tries = f" (attempt {last} of {MAX_ATTEMPTS})" if verdict.retry else ""
+        return _fail(view, verdict.reason, verdict.message + tries, verdict.report.first_paths)
+    if now < due:
+        message = f"{verdict.message}; attempt {last + 1} of {MAX_ATTEMPTS} follows"
+        return Step(_line(view, VolumeState.UPLOADING, verdict.reason, message), again=(due - now).total_seconds())
+    return _start(view, observed, run, last + 1)
+
+
+def _start(view: VolumeView, observed: SnapshotObserved, run: Run, attempt: int) -> Step:
+    """Continue the hand-over and, once the movers' claim is there, make the mover."""
+    handover = continue_handover(view, observed, run.terms)
+    captured_at = view.known.captured_at or handover.captured_at
+    view = msgspec.structs.replace(view, known=msgspec.structs.replace(view.known, captured_at=captured_at, method="Snapshot"))
+    if handover.refusal is not None:
+        return _fail(view, handover.refusal.reason, handover.refusal.message, actions=handover.actions)
+    if not handover.ready:
+        untouched = not view.children() and not handover.actions
+        state = VolumeState.WAITING if untouched else VolumeState.CAPTURING
+        return Step(_line(view, state, handover.reason, handover.waits), handover.actions, _SOON if handover.actions else _POLL)
+    ticket = observed.tickets.get(view.known.uid)
+    record = record_claim(view, namespace_uid=run.terms.namespace_uid)
+    if run.location is None or ticket is None or record is None:
+        return Step(_line(view, VolumeState.CAPTURING, "VaultKeysMissing", "the vault's keys can't be read"), handover.actions, _POLL)
+    job = build_backup_job(
+        run.terms.owner,
+        observed.around,
+        run.location,
+        name=run.terms.owner.child_name(f"{view.place}-{attempt}", view.known.uid, str(attempt)),
+        volume_uid=view.known.uid,
+        attempt=attempt,
+        vault=run.vault,
+        run=write_run(observed, ticket=ticket, source=record, expected=run.expected),
+        claim=view.name,
+        volume_mode=record.volume_mode,
+        exclude=run.resolved.exclude,
+        mover=run.resolved.mover,
+        node_affinity=record.node_affinity,
+    )
+    known = msgspec.structs.replace(_line(view, VolumeState.UPLOADING), attempts=attempt, progress=None)
+    return Step(known, (*handover.actions, Create(job)), _SOON)
+
+
+def _watch(view: VolumeView, observed: SnapshotObserved, number: int, verdict: Verdict, now: datetime) -> Step:
+    """A mover works: keep its progress in the status, and end a run that shows no sign of life."""
+    pod = pod_of(view.jobs[number], view.pods)
+    seen = observed.progress.get(pod["metadata"]["name"]) if pod else None
+    if _seems_stalled(view, verdict, observed, number, now):
+        if observed.catalogue is None:
+            return Step(view.known, again=_POLL)  # it may have committed: not to be ended before that was looked up
+        message = f"no progress for {to_duration(STALL_LIMIT)}; look at the volume and at the way to the location"
+        return _fail(view, "NoProgress", message)
+    known = msgspec.structs.replace(
+        _line(view, VolumeState.UPLOADING, verdict.reason or None, verdict.message or None),
+        attempts=max(number, view.known.attempts or 0),
+        progress=note_progress(view.known.progress, seen, now),
+    )
+    return Step(known, again=_POLL)
+
+
+def _cancel(view: VolumeView, observed: SnapshotObserved, working: list[int]) -> Step:
+    """Stop the movers, then see whether one had committed already."""
+    jobs = tuple(delete(job) for number, job in view.jobs.items() if number in working and not is_going(job))
+    if jobs or any(_is_alive_pod(pod["status"]) for pod in view.pods if pod.get("status")):
+        return Step(_line(view, VolumeState.UPLOADING, "Cancelling", "the mover is being stopped"), jobs, _SOON)
+    if observed.catalogue is None and (view.jobs or view.known.attempts):
+        message = "the mover was stopped; whether it had finished is read as soon as the location can be read"
+        return Step(_line(view, VolumeState.UPLOADING, "Cancelling", message), again=_POLL)
+    return Step(_line(view, VolumeState.CANCELLED, "Cancelled", "spec.cancel is set"), again=0.0)
+
+
+def _catalogue_unread(view: VolumeView, observed: SnapshotObserved, run: Run) -> Step:
+    """Whether there is a COMMIT is not known, so nothing is started and nothing claimed."""
+    if run.location is None:
+        return _fail(view, "LocationDeleted", "the BackupLocation of this run does not exist any more")
+    failure = observed.catalogue_failure
+    message = f"the location can't be read: {failure.message}" if failure else "the location has not been read yet"
+    since = run.started_at
+    if view.jobs:
+        since = max(parse_time(job["metadata"]["creationTimestamp"]) for job in view.jobs.values())
+    if failure is not None and run.terms.now - since >= (UNKNOWN_LIMIT if view.jobs else REFUSAL_LIMIT):
+        return _fail(view, failure.reason, f"{message}; a recovery point that was committed nevertheless is found by a RestoreRequest")
+    state = VolumeState.UPLOADING if view.jobs else view.known.state
+    return Step(_line(view, state, failure.reason if failure else "ReadingLocation", message), again=_POLL)
+
+
+def _stored(view: VolumeView, point: Point, first_paths: tuple[str, ...]) -> SnapshotVolume:
+    known = view.known
+    return SnapshotVolume(
+        persistent_volume_claim=known.persistent_volume_claim,
+        uid=known.uid,
+        state=VolumeState.STORED,
+        reason="SomeFilesUnreadable" if point.errors else None,
+        message=f"{point.errors} paths could not be read; the recovery point lists them" if point.errors else None,
+        method=known.method or "Snapshot",
+        guarantee=point.consistency,
+        captured_at=known.captured_at or point.taken_at,
+        attempts=max([*view.jobs, known.attempts or 0]) or None,
+        manifest=point.manifest,
+        files_total=point.files_total,
+        bytes_read=point.bytes_read,
+        bytes_stored=point.bytes_stored,
+        duration=to_duration(timedelta(seconds=point.duration)),
+        warnings=point.errors or None,
+        first_paths=first_paths if point.errors else (),
+    )
+
+
+def _fail(
+    view: VolumeView, reason: str, message: str, first_paths: tuple[str, ...] = (), actions: tuple[Action, ...] = ()
+) -> Step:  # fmt: skip
+    known = msgspec.structs.replace(_line(view, VolumeState.FAILED, reason, message), progress=None, first_paths=first_paths)
+    return Step(known, actions, 0.0)
+
+
+def _line(view: VolumeView, state: VolumeState, reason: str | None = None, message: str | None = None) -> SnapshotVolume:
+    attempts = max([*view.jobs, view.known.attempts or 0]) or None
+    short = message[:4096] if message else None
+    return msgspec.structs.replace(view.known, state=state, reason=reason, message=short, attempts=attempts)
+
+
+def _verdicts(view: VolumeView, observed: SnapshotObserved, now: datetime) -> dict[int, Verdict]:
+    return {
+        number: judge_mover(job, pod_of(job, view.pods), now=now, warnings=observed.warnings) for number, job in sorted(view.jobs.items())
+    }
+
+
+def _seems_stalled(view: VolumeView, verdict: Verdict, observed: SnapshotObserved, number: int, now: datetime) -> bool:
+    pod = pod_of(view.jobs[number], view.pods)
+    seen = observed.progress.get(pod["metadata"]["name"]) if pod else None
+    return verdict.since is not None and is_stalled(verdict.since, view.known.progress, seen, now)
+
+
+def _pods_linger(view: VolumeView, now: datetime) -> bool:
+    """A pod of a deleted Job still runs; one that can't end (its node is lost) holds the run up for the stall limit only."""
+    for pod in view.pods:
+        going = pod["metadata"].get("deletionTimestamp")
+        if going and _is_alive_pod(pod.get("status") or {}) and now - parse_time(going) < STALL_LIMIT:
+            return True
+    return False
+
+
+def _is_alive_pod(status: dict[str, object]) -> bool:
+    return status.get("phase") in ("Pending", "Running")
