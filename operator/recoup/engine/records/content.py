@@ -124,10 +124,8 @@ def iterate_runs(fetch: Fetch, content: Content, kind: BlockKind = BlockKind.CON
 
 def check_units(run: Run, scheme: Scheme) -> None:
     """Raise Integrity unless the run holds as many unit ids as its scheme asks for."""
-    if scheme is Scheme.FIXED:
-        count = -(-(run.offset + run.length) // UNIT) - run.offset // UNIT
-    else:
-        count = 1 if scheme is Scheme.WHOLE else 0
+    spans = -(-(run.offset + run.length) // UNIT) - run.offset // UNIT
+    count = {Scheme.FIXED: spans, Scheme.WHOLE: 1, Scheme.CDC: 0}[scheme]
     if len(run.units) != count * ID:
         raise Integrity("the units of a run do not fit its length")
 

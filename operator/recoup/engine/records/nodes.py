@@ -54,7 +54,7 @@ class Locator(msgspec.Struct, frozen=True, array_like=True, order=True):
     number: int
 
     def resolved(self, parent: Locator) -> Locator:
-        """This place, read in the node at `parent`. Raises Integrity if it is none."""
+        """The place that is meant, read in the node at `parent`. Raises Integrity if it is none."""
         if not self.digest:
             return Locator(parent.digest, parent.incarnation, self.number).checked()
         return self.checked()

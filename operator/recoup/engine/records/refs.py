@@ -1,7 +1,8 @@
 """Refs: where every block is that one recovery point needs (docs/format-data.md section 4).
 
-Leaves are tables sorted by id, each for its range of ids, so that a run rewrites only those leaves whose blocks changed. Nodes name their children by place, because nothing else says where refs are. A restore needs manifest, refs and
-packs; never an index.
+Leaves are tables sorted by id, each for its range of ids, so that a run rewrites only those leaves whose blocks
+changed. Nodes name their children by place, because nothing else says where refs are. A restore needs manifest, refs and packs;
+never an index.
 """
 
 from __future__ import annotations
