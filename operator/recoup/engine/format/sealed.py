@@ -131,7 +131,7 @@ class ObjectBuilder:
         """Stage one block: its number, and the view into which its payload must be written before `close`."""
         if self._closed or not self.fits(payload_length):
             raise ValueError("the object is closed or full: ask fits() first")
-        if len(block_id) != len(_PADDING_ID) or kind == BlockKind.PADDING or plain_length > MAX_PLAIN_BYTES:
+        if len(block_id) != len(_PADDING_ID) or block_id == _PADDING_ID or kind == BlockKind.PADDING or plain_length > MAX_PLAIN_BYTES:
             raise ValueError("not a block that an object may hold")
         if codec == Codec.RAW and payload_length != plain_length:
             raise ValueError("a raw block's payload is its plaintext")

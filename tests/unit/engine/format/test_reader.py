@@ -1,0 +1,203 @@
+"""The container's reader against hostile bytes: every flip, every cut, and objects made by somebody who holds the keys."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from itertools import product
+
+import pytest
+import zstandard
+
+from recoup.engine.format import layout, sealed
+from recoup.engine.format.kinds import MAX_PLAIN_BYTES, BlockKind, Codec, Kind
+from recoup.engine.format.layout import BlockEntry
+from recoup.engine.format.reader import ObjectReader, Opening
+from recoup.engine.format.sealed import ObjectBuilder
+from recoup.errors import Integrity, KeyUnavailable, RecoupError
+from tests.unit.engine.format.sealing import Pair, block, by_hpke, by_wrapping, seal
+
+
+def read_all(data: bytes, opening: Opening) -> list[bytes]:
+    reader = ObjectReader(data, opening, "m/the-object")
+    plain = [bytes(reader.read(number)) for number in range(len(reader.table) - 1)]
+    reader.check_padding()
+    return plain
+
+
+@pytest.mark.parametrize("pair", [by_hpke(recipients=2), by_wrapping()], ids=["hpke", "kwp"])
+def test_every_single_bit_flip_is_noticed(pair: Pair) -> None:
+    whole = bytearray(seal(pair.sealing, [block(b"raw"), block(b"zstd" * 50, Codec.ZSTD)]).data)
+    assert read_all(bytes(whole), pair.opening)
+    for position, bit in product(range(len(whole)), (1 << shift for shift in range(8))):
+        whole[position] ^= bit
+        with pytest.raises((Integrity, KeyUnavailable)) as caught:
+            read_all(bytes(whole), pair.opening)
+        assert "m/the-object" in str(caught.value)
+        whole[position] ^= bit
+
+
+def test_a_flip_in_what_names_the_recipient_says_that_no_key_fits_or_that_it_is_damaged() -> None:
+    """The only bytes that may answer KeyUnavailable: the recipient id of the one envelope."""
+    pair = by_wrapping()
+    whole = bytearray(seal(pair.sealing, [block(b"x")]).data)
+    unavailable = []
+    for position in range(len(whole)):
+        whole[position] ^= 0x80
+        try:
+            read_all(bytes(whole), pair.opening)
+        except KeyUnavailable:
+            unavailable.append(position)
+        except Integrity:
+            pass
+        whole[position] ^= 0x80
+    start = layout.HEADER_BYTES + 4
+    assert unavailable == list(range(start, start + 16))
+
+
+@pytest.mark.parametrize("pair", [by_hpke(), by_wrapping()], ids=["hpke", "kwp"])
+def test_every_truncation_and_extension_is_noticed(pair: Pair) -> None:
+    whole = bytes(seal(pair.sealing, [block(b"raw"), block(b"zstd" * 50, Codec.ZSTD)]).data)
+    for length in range(len(whole)):
+        for data in (whole[:length], whole[len(whole) - length :]):
+            with pytest.raises(Integrity):
+                read_all(data, pair.opening)
+    for data in (whole + b"\0", b"\0" + whole, whole + whole):
+        with pytest.raises(Integrity):
+            read_all(data, pair.opening)
+
+
+def test_an_object_of_another_vault_kind_or_key_is_refused() -> None:
+    pair = by_hpke()
+    data = bytes(seal(pair.sealing, [block(b"x")]).data)
+    ours = pair.opening
+    with pytest.raises(Integrity, match="another vault"):
+        read_all(data, Opening(ours.repo_id, os.urandom(16), Kind.DATA, ours.private_keys))
+    with pytest.raises(Integrity, match="another vault"):
+        read_all(data, Opening(os.urandom(16), ours.vault_id, Kind.DATA, ours.private_keys))
+    with pytest.raises(Integrity, match="DATA where TREE"):
+        read_all(data, Opening(ours.repo_id, ours.vault_id, Kind.TREE, ours.private_keys))
+    with pytest.raises(KeyUnavailable, match="none of the keys"):
+        read_all(data, Opening(ours.repo_id, ours.vault_id, Kind.DATA))
+
+
+def test_blocks_of_two_objects_cannot_be_exchanged() -> None:
+    pair = by_hpke()
+    ident = os.urandom(32)
+    one, two = (bytearray(seal(pair.sealing, [(ident, Codec.RAW, b"same length %d" % number)]).data) for number in (1, 2))
+    entry = ObjectReader(bytes(one), pair.opening, "x").table[0]
+    span = slice(entry.offset, entry.offset + entry.cipher_length)
+    one[span], two[span] = two[span], one[span]
+    for data in (one, two):
+        with pytest.raises(Integrity, match="block 0"):
+            read_all(bytes(data), pair.opening)
+
+
+Change = Callable[[list[BlockEntry]], list[BlockEntry]]
+
+
+def forged(pair: Pair, monkeypatch: pytest.MonkeyPatch, change: Change) -> bytes:
+    """An object whose block table somebody with the keys wrote otherwise."""
+    honest = layout.encode_table
+    monkeypatch.setattr(sealed, "encode_table", lambda entries: honest(change(list(entries))))
+    data = bytes(seal(pair.sealing, [block(b"a" * 100), block(b"b" * 100)]).data)
+    monkeypatch.undo()
+    return data
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("unknown kind", lambda t: [t[0]._replace(kind=77), *t[1:]]),
+        ("unknown codec", lambda t: [t[0]._replace(codec=9), *t[1:]]),
+        ("plain length over the limit", lambda t: [t[0]._replace(codec=Codec.ZSTD, plain_length=MAX_PLAIN_BYTES + 1), *t[1:]]),
+        ("raw block of another length", lambda t: [t[0]._replace(plain_length=99), *t[1:]]),
+        ("first block not behind the header", lambda t: [t[0]._replace(offset=t[0].offset + 1), *t[1:]]),
+        ("overlapping blocks", lambda t: [t[0], t[1]._replace(offset=t[0].offset), t[2]]),
+        (
+            "gap before the footer",
+            lambda t: [*t[:2], t[2]._replace(cipher_length=t[2].cipher_length - 1, plain_length=t[2].plain_length - 1)],
+        ),
+        ("no padding block", lambda t: [*t[:2], t[2]._replace(kind=BlockKind.DATA, id=b"\1" * 32)]),
+        ("padding in the middle", lambda t: [t[0]._replace(kind=BlockKind.PADDING, id=bytes(32)), *t[1:]]),
+        ("padding with an id", lambda t: [*t[:2], t[2]._replace(id=b"\1" * 32)]),
+        ("data under the padding's id", lambda t: [t[0]._replace(id=bytes(32)), *t[1:]]),
+        ("codec of the frame differs", lambda t: [t[0]._replace(codec=Codec.ZSTD, plain_length=100), *t[1:]]),
+        ("kind of the frame differs", lambda t: [t[0]._replace(kind=BlockKind.TREE), *t[1:]]),
+        ("no rows at all", lambda t: t[:0]),
+    ],
+)
+def test_a_forged_block_table_is_refused(name: str, change: Change, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = by_hpke()
+    with pytest.raises(Integrity):
+        read_all(forged(pair, monkeypatch, change), pair.opening)
+
+
+def test_the_forger_of_these_tests_forges_nothing_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = by_hpke()
+    assert read_all(forged(pair, monkeypatch, lambda table: table), pair.opening) == [b"a" * 100, b"b" * 100]
+
+
+def zstd_object(pair: Pair, payload: bytes, plain_length: int) -> bytes:
+    builder = ObjectBuilder(pair.sealing, 1 << 20)
+    builder.add(os.urandom(32), BlockKind.DATA, Codec.ZSTD, plain_length, payload)
+    return bytes(builder.close(stored_size=None).data)
+
+
+def test_decompression_never_gives_another_length_than_declared() -> None:
+    pair = by_hpke()
+    frame = zstandard.ZstdCompressor().compress(b"z" * 1000)
+    unsized = zstandard.ZstdCompressor(write_content_size=False).compress(b"z" * 1000)
+    assert read_all(zstd_object(pair, frame, 1000), pair.opening) == [b"z" * 1000]
+    bomb = zstandard.ZstdCompressor().compress(bytes(64 << 20))
+    wrong = [
+        (frame, 999),
+        (frame, 1001),
+        (unsized, 1000),
+        (frame + frame, 1000),
+        (frame + frame, 2000),
+        (frame[:-1], 1000),
+        (b"", 0),
+        (b"junk", 4),
+        (bomb, 1000),
+        (bomb, MAX_PLAIN_BYTES),
+    ]
+    for payload, declared in wrong:
+        with pytest.raises(Integrity, match="block 0"):
+            read_all(zstd_object(pair, payload, declared), pair.opening)
+
+
+class Ranges:
+    """A source that counts what is read."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.size = len(data)
+        self.reads: list[tuple[int, int]] = []
+
+    def read(self, start: int, length: int) -> bytes:
+        self.reads.append((start, length))
+        assert 0 <= start <= start + length <= self.size
+        return self._data[start : start + length]
+
+
+@pytest.mark.parametrize("count", [1, 400])
+def test_ranged_reading_fetches_ends_and_the_wanted_block_only(count: int) -> None:
+    pair = by_hpke()
+    blocks = [block(os.urandom(2000)) for _ in range(count)]
+    source = Ranges(bytes(seal(pair.sealing, blocks).data))
+    reader = ObjectReader(source, pair.opening, "x")
+    opened = sum(length for _, length in source.reads)
+    assert bytes(reader.read(count - 1)) == blocks[-1][2]
+    assert len(source.reads) <= 4
+    assert opened < 60_000
+
+
+def test_errors_of_the_reader_never_leave_our_kinds() -> None:
+    """Random bytes behind a good magic, of every length up to the smallest object."""
+    pair = by_hpke()
+    good = bytes(seal(pair.sealing, [block(b"x")]).data)
+    for _ in range(300):
+        data = good[:4] + os.urandom(len(good) - 28) + good[-24:]
+        with pytest.raises(RecoupError):
+            read_all(data, pair.opening)
