@@ -112,7 +112,7 @@ class Run(Status, frozen=True):
     late_by: str | None = None
     reason: str | None = None
     message: str | None = None
-    missed_slots: int | None = None
+    slots: int | None = None
 
 
 class LastSuccess(Status, frozen=True):

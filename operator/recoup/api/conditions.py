@@ -92,3 +92,9 @@ def set_stalled(conditions: Conditions, reason: str, message: str, *, now: datet
     rest = drop_condition(conditions, RECONCILING)
     rest = set_condition(rest, STALLED, True, reason, message, now=now, generation=generation)
     return set_condition(rest, READY, False, reason, message, now=now, generation=generation)
+
+
+def set_not_ready(conditions: Conditions, reason: str, message: str, *, now: datetime, generation: int) -> Conditions:
+    """Not as asked for, and nothing is under way just now; a later event or run may change that."""
+    rest = drop_condition(drop_condition(conditions, RECONCILING), STALLED)
+    return set_condition(rest, READY, False, reason, message, now=now, generation=generation)

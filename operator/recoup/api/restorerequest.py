@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from recoup.api.conditions import Condition
 from recoup.api.objects import ObjectMeta, Reference, Spec, Status
@@ -73,7 +73,7 @@ class PlannedVolume(Status, frozen=True):
     storage_class_name: str | None = None
     access_modes: tuple[str, ...] = ()
     volume_mode: str | None = None
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 class RestorePlan(Status, frozen=True):

@@ -1,0 +1,34 @@
+"""From changed conditions to Events: one for each statement that changed its mind, none for saying the same again."""
+
+from recoup.api.conditions import READY, RECONCILING, STALLED, Condition, Conditions, ConditionStatus, find_condition
+from recoup.plan.actions import EventNote, EventType
+
+
+def transition_notes(before: Conditions, after: Conditions) -> tuple[EventNote, ...]:
+    """The Events that tell somebody who follows the object what changed.
+
+    Ready speaks for Reconciling. That work has begun is no news, that it stalled is; two conditions that say the same make one Event.
+    """
+    notes: list[EventNote] = []
+    working = find_condition(after, RECONCILING) is not None
+    for condition in after:
+        if condition.type == RECONCILING or not _changed(before, condition):
+            continue
+        if condition.type == READY and condition.status is ConditionStatus.FALSE and working:
+            continue
+        note = EventNote(_type(condition), condition.reason, condition.message)
+        if note not in notes:
+            notes.append(note)
+    return tuple(notes)
+
+
+def _changed(before: Conditions, condition: Condition) -> bool:
+    if condition.status is ConditionStatus.UNKNOWN:
+        return False
+    known = find_condition(before, condition.type)
+    return known is None or known.status is not condition.status
+
+
+def _type(condition: Condition) -> EventType:
+    good = (condition.status is ConditionStatus.TRUE) != (condition.type == STALLED)
+    return EventType.NORMAL if good else EventType.WARNING

@@ -1,0 +1,191 @@
+"""What a BackupPolicy does next: create the BackupSnapshot of the slot that is due, and say truthfully how well it protects.
+
+Runs themselves are plan/snapshot.py's; when slots are, and what became of them, is told by schedule.py and ledger.py. Nothing here
+deletes anything: neither a policy that changes nor one that goes takes a recovery point with it.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec import Struct, structs
+
+from recoup.api.backuplocation import CONFORMANT, BackupLocation
+from recoup.api.backuppolicy import KIND, BackupPolicy, BackupPolicyStatus, Coverage, LastSuccess
+from recoup.api.backupsnapshot import KIND as SNAPSHOT_KIND
+from recoup.api.backupsnapshot import STORED, BackupSnapshot, Trigger, VolumeState
+from recoup.api.conditions import READY, STALLED, ConditionStatus, find_condition, is_true
+from recoup.api.labels import POLICY, owner_labels
+from recoup.api.names import label_value, snapshot_name
+from recoup.api.objects import API_VERSION, decode, encode
+from recoup.errors import Invalid
+from recoup.plan.access import Refusal, check_namespace
+from recoup.plan.actions import Create, Object, Plan
+from recoup.plan.conditions import transition_notes
+from recoup.plan.ledger import SUSPENDED, Before, Ledger, Obstacles, Timetable, keep_ledger, ran, with_run
+from recoup.plan.policy_conditions import Judged, judge_policy
+from recoup.plan.schedule import deadline_of, delay_of, describe, read_schedule
+from recoup.plan.selection import select_claims
+
+_POLL = 30.0
+"""Seconds between looks while a due slot is held up, should no event tell that the obstacle is gone."""
+
+
+class PolicyObserved(Struct, frozen=True, kw_only=True):
+    """All that decides the next step of one BackupPolicy.
+
+    policy: the BackupPolicy, fresh. namespace: its Namespace, or None if it is gone.
+    location: the BackupLocation that spec.locations[0] names, or None.
+    snapshots: every BackupSnapshot of the namespace whose spec.policyRef names this policy.
+    claims: every PVC of the namespace.
+    """
+
+    policy: Object
+    namespace: Object | None = None
+    location: Object | None = None
+    snapshots: tuple[Object, ...] = ()
+    claims: tuple[Object, ...] = ()
+
+
+def plan_policy(observed: PolicyObserved, now: datetime) -> Plan:
+    """Idempotent: the same look twice gives the same plan, and a plan carried out half gives its rest."""
+    policy = decode(BackupPolicy, observed.policy)
+    if policy.metadata.deletion_timestamp is not None or observed.namespace is None:
+        return Plan()
+    location = None if observed.location is None else decode(BackupLocation, observed.location)
+    snapshots = tuple(decode(BackupSnapshot, snapshot) for snapshot in observed.snapshots)
+    selected = select_claims(policy.spec.selector, observed.claims)
+    fault: Refusal | None = None
+    timetable = Timetable()
+    try:
+        timetable = _timetable(policy)
+    except Invalid as error:
+        fault = Refusal(error.reason, str(error))
+    hold = fault or _hold(policy, location, observed.namespace, selected)
+    active = next((snapshot.metadata.name for snapshot in snapshots if not is_finished(snapshot)), None)
+    obstacles = Obstacles(suspended=policy.spec.suspend, hold=hold, active=active)
+    ledger = keep_ledger(timetable, _before(policy), snapshots, obstacles, now=now)
+    actions: tuple[Create, ...] = ()
+    if ledger.run is not None:
+        snapshot = _build_snapshot(policy, ledger.run, Trigger.CREATION if ledger.run == timetable.first else Trigger.SCHEDULE)
+        actions = (Create(snapshot),)
+        line = ran(ledger.run, snapshot["metadata"]["name"], now - timetable.starts(ledger.run))
+        ledger = structs.replace(ledger, runs=with_run(ledger.runs, line))
+    status = _status(policy, location, snapshots, selected, ledger, hold, now)
+    notes = transition_notes(policy.status.conditions, status.conditions)
+    return Plan(actions=actions, status=encode(status), events=notes, requeue_after=_again(ledger, now))
+
+
+def is_finished(snapshot: BackupSnapshot) -> bool:
+    """The run has ended, well or not. One that is being deleted counts: nothing more will come of it."""
+    return snapshot.status.completed_at is not None or snapshot.metadata.deletion_timestamp is not None
+
+
+def _timetable(policy: BackupPolicy) -> Timetable:
+    schedule = policy.spec.schedule
+    if schedule is None:
+        return Timetable()
+    return Timetable(
+        slots=read_schedule(schedule),
+        delay=delay_of(schedule, f"{policy.metadata.namespace}/{policy.metadata.name}"),
+        deadline=deadline_of(schedule),
+        first=policy.metadata.creation_timestamp if schedule.run_on_create else None,
+    )
+
+
+def _hold(policy: BackupPolicy, location: BackupLocation | None, namespace: Object, selected: tuple[Object, ...]) -> Refusal | None:
+    """Why no run can be made that could end well; each of these takes a person."""
+    name = policy.spec.home
+    if location is None:
+        return Refusal("LocationNotFound", f"BackupLocation {name} does not exist; create it, or name another in spec.locations")
+    refused = check_namespace(location, namespace["metadata"]["name"], namespace["metadata"].get("labels") or {})
+    if refused is not None:
+        return refused
+    conformant = find_condition(location.status.conditions, CONFORMANT)
+    if conformant is not None and conformant.status is ConditionStatus.FALSE:
+        return Refusal(conformant.reason, f"BackupLocation {name} cannot be the home of backups: {conformant.message}")
+    if not selected:
+        return Refusal("NoVolumesSelected", "spec.selector selects no PersistentVolumeClaim of this namespace; create one, or change it")
+    return None
+
+
+def _before(policy: BackupPolicy) -> Before:
+    status = policy.status
+    ready, stalled = find_condition(status.conditions, READY), find_condition(status.conditions, STALLED)
+    assert policy.metadata.creation_timestamp is not None
+    return Before(
+        created=policy.metadata.creation_timestamp,
+        status=status,
+        changed=status.observed_generation != policy.metadata.generation,
+        suspended=ready is not None and ready.reason == SUSPENDED,
+        hold=Refusal(stalled.reason, stalled.message) if stalled else None,
+    )
+
+
+def _build_snapshot(policy: BackupPolicy, slot: datetime, trigger: Trigger) -> dict[str, Any]:
+    metadata = policy.metadata
+    labels = owner_labels(kind=KIND, namespace=metadata.namespace, name=metadata.name, uid=metadata.uid)
+    return {
+        "apiVersion": API_VERSION,
+        "kind": SNAPSHOT_KIND,
+        "metadata": {
+            "name": snapshot_name(metadata.name, slot),
+            "namespace": metadata.namespace,
+            "labels": labels | {POLICY: label_value(metadata.name)},
+        },
+        "spec": {"policyRef": {"name": metadata.name}, "trigger": str(trigger), "slot": f"{slot:%Y-%m-%dT%H:%M:%SZ}"},
+    }
+
+
+def _status(
+    policy: BackupPolicy,
+    location: BackupLocation | None,
+    snapshots: tuple[BackupSnapshot, ...],
+    selected: tuple[Object, ...],
+    ledger: Ledger,
+    hold: Refusal | None,
+    now: datetime,
+) -> BackupPolicyStatus:
+    ended = [snapshot for snapshot in snapshots if snapshot.status.completed_at is not None and not snapshot.spec.cancel]
+    newest = max(ended, key=_ended_at, default=None)
+    good = [snapshot for snapshot in ended if is_true(snapshot.status.conditions, STORED) and snapshot.status.taken_at is not None]
+    best = max(good, key=_taken_at, default=None)
+    running = any(not is_finished(snapshot) for snapshot in snapshots) or ledger.run is not None
+    judged = Judged(policy=policy, location=location, newest=newest, running=running, ledger=ledger, hold=hold)
+    last_success = policy.status.last_success
+    if best is not None and (last_success is None or _taken_at(best) >= last_success.at):
+        last_success = LastSuccess(snapshot=best.metadata.name, at=_taken_at(best))
+    return BackupPolicyStatus(
+        observed_generation=policy.metadata.generation,
+        conditions=judge_policy(judged, now),
+        schedule=describe(policy.spec.schedule),
+        last_success=last_success,
+        next_run=ledger.next_start,
+        last_runs=ledger.runs,
+        coverage=_coverage(selected, newest),
+    )
+
+
+def _coverage(selected: tuple[Object, ...], newest: BackupSnapshot | None) -> Coverage:
+    uids = {claim["metadata"]["uid"] for claim in selected}
+    volumes = [volume for volume in newest.status.volumes if volume.uid in uids] if newest else []
+    protected = sum(volume.state is VolumeState.STORED for volume in volumes)
+    failed = sum(volume.state is VolumeState.FAILED for volume in volumes)
+    return Coverage(selected=len(uids), protected=protected, failed=failed, summary=f"{protected}/{len(uids)}")
+
+
+def _ended_at(snapshot: BackupSnapshot) -> datetime:
+    assert snapshot.status.completed_at is not None
+    return snapshot.status.completed_at
+
+
+def _taken_at(snapshot: BackupSnapshot) -> datetime:
+    assert snapshot.status.taken_at is not None
+    return snapshot.status.taken_at
+
+
+def _again(ledger: Ledger, now: datetime) -> float | None:
+    if ledger.waiting is not None:
+        return _POLL
+    if ledger.next_start is None:
+        return None
+    return max(timedelta(), ledger.next_start - now).total_seconds()
