@@ -41,10 +41,11 @@ def start_snapshots(node: Node) -> None:
     node.start("snapshot-controller", [str(program("snapshot-controller")), f"--kubeconfig={node.kubeconfig('csi')}"])
 
 
-def node_is_ready(node: Node) -> bool:
-    """Whether the kubelet has registered and reports Ready."""
+def can_run_pods(node: Node) -> bool:
+    """Whether the kubelet has registered and reports Ready, and the default namespace accepts pods."""
     try:
         seen = json.loads(kubectl(node, "get", "node", node.name, "-o", "json"))
+        kubectl(node, "get", "serviceaccount", "default", "--namespace=default")
     except subprocess.CalledProcessError:
         return False
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in seen["status"].get("conditions", []))

@@ -10,7 +10,21 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from tests.cluster import addons, cgroups, control_plane, credentials, images, loops, network, processes, programs, record, system, worker
+from tests.cluster import (
+    addons,
+    cgroups,
+    control_plane,
+    credentials,
+    dns,
+    images,
+    loops,
+    network,
+    processes,
+    programs,
+    record,
+    system,
+    worker,
+)
 from tests.cluster.node import Node
 from tests.cluster.trouble import Trouble
 
@@ -18,7 +32,8 @@ from tests.cluster.trouble import Trouble
 def prepare() -> None:
     """Install and build everything a cluster needs, so that `create` takes seconds. Idempotent."""
     system.check()
-    programs.build("kubernetes")
+    for name in ("kubernetes", "coredns"):
+        programs.build(name)
     for tag in (images.PAUSE, images.WORKLOAD):
         images.archive(tag)
 
@@ -123,11 +138,12 @@ def _bring_up(node: Node) -> None:
         control_plane.start_controllers(node)
         worker.start_kubelet(node)
         worker.start_proxy(node)
-    with _step("volume snapshots and storage"):
+    with _step("DNS, volume snapshots, storage"):
+        dns.start(node)
         addons.start_snapshots(node)
         _start_storage(node)
     with _step("node Ready"):
-        node.wait("the node to be Ready", lambda: addons.node_is_ready(node), watch=("kubelet", "containerd", "kube-apiserver"))
+        node.wait("the node to be Ready", lambda: addons.can_run_pods(node), watch=("kubelet", "containerd", "kube-apiserver"))
 
 
 def _start_storage(node: Node) -> None:

@@ -11,11 +11,12 @@ CHECKOUT = SOURCES.parent.parent
 GO_MODULES = SOURCES / "programs"
 
 
+CLUSTERS = Path("/var/lib/recoup-clusters")
+"""One folder per running cluster. Machine-wide and not to be changed, because its networks and cgroups are; short, because
+the paths of sockets are bounded."""
+
+
 def cache() -> Path:
     """Programs, wheels and images that any run may re-use; safe to delete when nothing runs."""
-    return Path(os.environ.get("RECOUP_CACHE") or Path.home() / ".cache" / "recoup")
-
-
-def clusters() -> Path:
-    """One folder per running cluster. Machine-wide, because its networks and cgroups are; short, because of socket paths."""
-    return Path(os.environ.get("RECOUP_CLUSTERS") or "/var/lib/recoup-clusters")
+    user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("RECOUP_CACHE") or Path(user) / "recoup")

@@ -48,7 +48,7 @@ class Record:
 
 
 def folder_of(name: str) -> Path:
-    return places.clusters() / name
+    return places.CLUSTERS / name
 
 
 def check_name(name: str) -> None:
@@ -77,7 +77,7 @@ def save(record: Record) -> None:
 
 def every_name() -> list[str]:
     """Every name of which anything is left: a folder or a cgroup tree."""
-    root = places.clusters()
+    root = places.CLUSTERS
     folders = [entry.name for entry in root.iterdir() if entry.is_dir()] if root.is_dir() else []
     return sorted({*folders, *cgroups.names()})
 
@@ -96,7 +96,7 @@ def claim(name: str) -> Record:
 @contextmanager
 def changing() -> Iterator[None]:
     """Only one program at a time claims or removes: a cluster half made must not look abandoned, nor a number be given twice."""
-    root = places.clusters()
+    root = places.CLUSTERS
     try:
         root.mkdir(mode=0o711, parents=True, exist_ok=True)
         handle = (root / ".lock").open("w")

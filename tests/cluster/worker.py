@@ -106,7 +106,7 @@ def _kubelet_configuration(node: Node) -> dict[str, object]:
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         "imageGCHighThresholdPercent": 100,
         "clusterDomain": "cluster.local",
-        "clusterDNS": [],
+        "clusterDNS": [node.addresses.dns_service],
         "resolvConf": str(node.folder / "resolv.conf"),
         "volumePluginDir": str(node.folder / "kubelet-volume-plugins"),
         "authentication": {
