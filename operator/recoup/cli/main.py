@@ -28,6 +28,8 @@ COMMANDS = {
     "restore": "Bring a recovery point back, and compare it.",
     "verify": "Check that recovery points can be restored.",
     "doctor": "Probe a location: is it reachable, atomic, complete, on time?",
+    "controller": "Run the operator in a cluster.",
+    "keys-job": "Make a vault's keys and hand them out; run by the operator.",
 }
 
 BROKEN_PIPE_EXIT_CODE = 141  # what a shell shows for a program that SIGPIPE ended
@@ -43,7 +45,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        command = import_module(f"recoup.cli.{cmd_name}").command
+        command = import_module(f"recoup.cli.{cmd_name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
 

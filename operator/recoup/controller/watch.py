@@ -19,7 +19,10 @@ from recoup.controller.resources import JOB, LOCATION, OWNERS, POD, POLICY, PV, 
 
 log = logging.getLogger(__name__)
 
-CHILDREN = (JOB, POD, PVC, PV, VOLUME_SNAPSHOT)
+CLUSTER_CHILDREN = (PVC, PV, VOLUME_SNAPSHOT)
+MOVERS_CHILDREN = (JOB, POD)
+"""Watched in the movers' namespace only: no right to see anybody else's pods is needed."""
+CHILDREN = CLUSTER_CHILDREN + MOVERS_CHILDREN
 SETTLE = 0.1
 """Seconds to let further events of one step arrive, so that they cost one look."""
 
@@ -33,6 +36,7 @@ class Router:
         self._changed = changed
         self._gone = gone
         self._seen: dict[str, tuple[Key, object]] = {}
+        self._over: dict[str, str] = {}
 
     def owner_event(self, kind: str, event: str | None, body: Body) -> None:
         metadata = body["metadata"]
@@ -40,12 +44,26 @@ class Router:
         if event == "DELETED":
             self._seen.pop(metadata["uid"], None)
             self._gone(key)
+            if kind == SNAPSHOT.kind:
+                self._tell_policy(key, event, body)
             return
         asked = (metadata.get("generation"), metadata.get("deletionTimestamp"), metadata.get("labels"), metadata.get("annotations"))
         before = self._seen.get(metadata["uid"])
         self._seen[metadata["uid"]] = (key, asked)
         if before is None or before[1] != asked:
             self._changed(key, 0.0)
+        if kind == SNAPSHOT.kind:
+            self._tell_policy(key, event, body)
+
+    def _tell_policy(self, key: Key, event: str | None, body: Body) -> None:
+        """A policy says how its newest runs ended, so the end of a run is news for it."""
+        uid, over = body["metadata"]["uid"], (body.get("status") or {}).get("completedAt")
+        if event == "DELETED" or (over and self._over.get(uid) != over):
+            self._changed(Key(POLICY.kind, key.namespace, body["spec"]["policyRef"]["name"]), SETTLE)
+        if event == "DELETED":
+            self._over.pop(uid, None)
+        elif over:
+            self._over[uid] = over
 
     def child_event(self, event: str | None, body: Body) -> None:
         if event == "ADDED":
@@ -62,11 +80,11 @@ class Router:
         return Key(kind, labels.get(OWNER_NAMESPACE, ""), name) if kind in OWNERS and name else None
 
 
-def build_registry(router: Router) -> kopf.OperatorRegistry:
+def build_registry(router: Router, *, owners: tuple[Resource, ...], children: tuple[Resource, ...]) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
-    for resource in (LOCATION, POLICY, SNAPSHOT, RESTORE):
+    for resource in owners:
         _on_owner(registry, router, resource)
-    for resource in CHILDREN:
+    for resource in children:
         _on_child(registry, router, resource)
     kopf.on.login(registry=registry)(kopf.login_via_client)
     return registry
@@ -105,41 +123,56 @@ def build_settings() -> kopf.OperatorSettings:
 
 
 class Watcher:
-    """Runs kopf in a thread of its own; `died` is called if it ends without being asked to."""
+    """Runs kopf in two threads: one for the cluster, one for the movers' namespace. `died` is called if one ends unasked."""
 
-    def __init__(self, router: Router, *, died: Callable[[BaseException | None], None]) -> None:
-        self._router = router
+    def __init__(self, router: Router, *, movers_namespace: str, died: Callable[[BaseException | None], None]) -> None:
         self._died = died
         self._stop = threading.Event()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._streams = [
+            _Stream(build_registry(router, owners=(LOCATION, POLICY, SNAPSHOT, RESTORE), children=CLUSTER_CHILDREN), None),
+            _Stream(build_registry(router, owners=(), children=MOVERS_CHILDREN), movers_namespace),
+        ]
+        self._threads = [threading.Thread(target=self._run, args=(stream,), name="watch", daemon=True) for stream in self._streams]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join(15)
+        for thread in self._threads:
+            thread.join(15)
 
     @property
     def watching(self) -> bool:
-        return self._ready.is_set() and self._thread.is_alive()
+        return all(stream.ready.is_set() for stream in self._streams) and all(thread.is_alive() for thread in self._threads)
 
-    def _run(self) -> None:
+    def _run(self, stream: _Stream) -> None:
         error: BaseException | None = None
         try:
-            asyncio.run(
-                kopf.operator(
-                    registry=build_registry(self._router),
-                    settings=build_settings(),
-                    standalone=True,
-                    clusterwide=True,
-                    stop_flag=self._stop,
-                    ready_flag=self._ready,
-                )
-            )
+            asyncio.run(stream.operate(self._stop))
         except BaseException as caught:  # noqa: BLE001  # a dead watch must end the process, whatever killed it
             error = caught
         if not self._stop.is_set():
             log.error("the watch ended", exc_info=error)
             self._died(error)
+
+
+class _Stream:
+    """One embedded kopf operator. namespace: None for the whole cluster."""
+
+    def __init__(self, registry: kopf.OperatorRegistry, namespace: str | None) -> None:
+        self._registry = registry
+        self._namespace = namespace
+        self.ready = threading.Event()
+
+    async def operate(self, stop: threading.Event) -> None:
+        await kopf.operator(
+            registry=self._registry,
+            settings=build_settings(),
+            standalone=True,
+            clusterwide=self._namespace is None,
+            namespaces=[self._namespace] if self._namespace else [],
+            stop_flag=stop,
+            ready_flag=self.ready,
+        )

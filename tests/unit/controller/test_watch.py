@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from recoup.api.labels import owner_labels
-from recoup.controller.resources import Key
+from recoup.controller.resources import POLICY, Key
 from recoup.controller.watch import CHILDREN, Router, build_registry, build_settings
 
 
@@ -50,6 +50,17 @@ def test_a_recreated_object_is_another(heard: Heard) -> None:
     assert heard.gone == [Key("BackupPolicy", "shop", "p")]
 
 
+def test_the_end_of_a_run_is_news_for_its_policy_once(heard: Heard) -> None:
+    run = owner(name="run") | {"spec": {"policyRef": {"name": "p"}}}
+    heard.router.owner_event("BackupSnapshot", None, run)
+    assert heard.changed == [Key("BackupSnapshot", "shop", "run")]
+    for _ in range(2):
+        heard.router.owner_event("BackupSnapshot", "MODIFIED", run | {"status": {"completedAt": "t"}})
+    assert heard.changed[1:] == [Key("BackupPolicy", "shop", "p")]
+    heard.router.owner_event("BackupSnapshot", "DELETED", run)
+    assert heard.changed[2:] == [Key("BackupPolicy", "shop", "p")]
+
+
 def test_a_child_leads_to_its_owner(heard: Heard) -> None:
     labels = owner_labels(kind="BackupSnapshot", namespace="shop", name="run", uid="u1")
     heard.router.child_event("MODIFIED", child(labels))
@@ -77,8 +88,8 @@ def test_a_strangers_labels_lead_nowhere(heard: Heard, labels: dict[str, str]) -
 
 
 def test_kopf_is_asked_for_events_only_and_writes_nothing(heard: Heard) -> None:
-    registry = build_registry(heard.router)
-    assert len(registry._watching.get_all_handlers()) == 4 + len(CHILDREN)
+    registry = build_registry(heard.router, owners=(POLICY,), children=CHILDREN)
+    assert len(registry._watching.get_all_handlers()) == 1 + len(CHILDREN)
     assert not registry._changing.get_all_handlers()
     assert not registry._spawning.get_all_handlers()
     assert not registry._indexing.get_all_handlers()

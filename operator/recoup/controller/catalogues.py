@@ -1,0 +1,167 @@
+"""Reads the lists of recovery points from locations, with credentials that can only read; signs run tickets.
+
+What is kept in memory is how far each log was read (a cache: without it everything is read again), the Secrets for a minute, and
+how often a location failed: after repeated failures it is left alone for a while and its last error repeated, so that a place
+that hangs can't take all workers. Holds no key that opens content.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from msgspec import structs
+
+from recoup.api.backuplocation import S3, BackupLocation
+from recoup.api.names import catalogue_secret
+from recoup.api.objects import decode
+from recoup.controller import failures
+from recoup.controller.kube import Kube, Object
+from recoup.controller.logs import Redactor
+from recoup.controller.metrics import Metrics
+from recoup.controller.points import to_point
+from recoup.controller.resources import SECRET
+from recoup.errors import Denied, KeyUnavailable, RecoupError, Retryable
+from recoup.plan.observed import Catalogue, Ticket
+
+if TYPE_CHECKING:
+    from recoup.engine import catalogue as engine
+    from recoup.engine.stores.base import Store
+
+OpenStore = Callable[[S3, dict[str, str]], "Store"]
+"""Opens a location with the entries of its Secret (accessKeyID, secretAccessKey, sessionToken); wired in cli/controller.py."""
+
+SECRETS_FOR = 60.0
+READS_AT_ONCE = 2
+OPENS_AFTER = 3
+FIRST_PAUSE = 15.0
+LONGEST_PAUSE = 300.0
+
+
+@dataclass
+class _Place:
+    """What is remembered of one location."""
+
+    turns: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(READS_AT_ONCE))
+    store: tuple[object, Store] | None = None
+    cursors: dict[str, tuple[str, engine.Cursor]] = field(default_factory=dict)
+    failures: int = 0
+    closed_until: float = 0.0
+    last_error: RecoupError | None = None
+
+
+class Catalogues:
+    """Thread-safe. Seconds by the injected monotonic clock."""
+
+    def __init__(
+        self, kube: Kube, *, namespace: str, open_store: OpenStore, redactor: Redactor, metrics: Metrics, clock: Callable[[], float]
+    ) -> None:
+        self._kube, self._namespace, self._open_store = kube, namespace, open_store
+        self._redactor, self._metrics, self._clock = redactor, metrics, clock
+        self._places: dict[str, _Place] = {}
+        self._secrets: dict[str, tuple[float, dict[str, str]]] = {}
+        self._lock = threading.Lock()
+
+    def has_keys(self, vault: str) -> bool:
+        """Whether the keys Job has finished for this vault: the Secret that it writes last is there."""
+        try:
+            self._secret(catalogue_secret(vault))
+        except failures.Gone:
+            return False
+        return True
+
+    def ticket(self, vault: str, *, policy_uid: str, slot: str, snapshot_uid: str, claim_uid: str) -> Ticket:
+        """Leave for one volume's session of one run. Raises KeyUnavailable."""
+        from recoup.engine.catalogue import session_id, sign_ticket  # noqa: PLC0415  # cryptography: only once there is a vault
+
+        session = session_id(snapshot_uid, claim_uid)
+        return Ticket(session=session.hex(), ticket=sign_ticket(self._keys(vault), policy_uid, slot, claim_uid, session))
+
+    def read(self, location: Object, vault: str) -> Catalogue:
+        """The vault's recovery points up to the head of its log, now. Raises RecoupError with the reason for a condition."""
+        where = decode(BackupLocation, location)
+        place = self._place(where.metadata.uid)
+        if place.last_error is not None and self._clock() < place.closed_until:
+            raise place.last_error
+        with place.turns:
+            try:
+                catalogue = self._read(place, where, vault)
+            except RecoupError as error:
+                self._failed(place, where, error)
+                raise
+        self._metrics.catalogue_reads.labels(where.metadata.name, "ok").inc()
+        place.failures, place.last_error = 0, None
+        return catalogue
+
+    def _read(self, place: _Place, where: BackupLocation, vault: str) -> Catalogue:
+        from recoup.engine.catalogue import read_catalogue  # noqa: PLC0415
+
+        keys = self._keys(vault)
+        fingerprint = keys.identity.fingerprint
+        known, cursor = place.cursors.get(vault, ("", None))
+        store = self._store(place, where)
+        found = read_catalogue(store, bytes.fromhex(vault), keys, cursor if known == fingerprint else None)
+        place.cursors[vault] = (fingerprint, found.cursor)
+        points = tuple(point for entry in found.points if (point := to_point(entry)) is not None)
+        return Catalogue(vault=vault, fingerprint=found.fingerprint, points=points)
+
+    def _store(self, place: _Place, where: BackupLocation) -> Store:
+        s3 = where.spec.s3
+        credentials = self._credentials(s3.credentials_secret_ref.name)
+        asked = (structs.astuple(s3), credentials)
+        if place.store is None or place.store[0] != asked:
+            place.store = (asked, self._open_store(s3, credentials))
+        return place.store[1]
+
+    def _credentials(self, name: str) -> dict[str, str]:
+        try:
+            found = self._secret(name)
+        except failures.Gone:
+            message = f"Secret {self._namespace}/{name} does not exist; create it with credentials that can read the location"
+            raise Denied(message, reason="CredentialsNotFound") from None
+        for entry in ("accessKeyID", "secretAccessKey"):
+            if not found.get(entry):
+                raise Denied(f"Secret {self._namespace}/{name} has no entry {entry}", reason="CredentialsIncomplete")
+        self._redactor.register(found["secretAccessKey"], found.get("sessionToken", ""))
+        return found
+
+    def _keys(self, vault: str) -> engine.CatalogueKeys:
+        from recoup.engine.catalogue import CatalogueKeys  # noqa: PLC0415
+
+        name = catalogue_secret(vault)
+        try:
+            files = self._secret(name)
+        except failures.Gone:
+            raise KeyUnavailable(f"Secret {self._namespace}/{name} does not exist: vault {vault} has no keys yet") from None
+        content = files.get(CatalogueKeys.file_name(), "")
+        self._redactor.register(content)
+        return CatalogueKeys.from_bytes(content.encode(), f"Secret {self._namespace}/{name}")
+
+    def _secret(self, name: str) -> dict[str, str]:
+        now = self._clock()
+        read_at, entries = self._secrets.get(name, (float("-inf"), {}))
+        if now - read_at < SECRETS_FOR:
+            return entries
+        secret = self._kube.get(SECRET, self._namespace, name)
+        entries = {key: base64.b64decode(value).decode("utf-8", "replace").strip() for key, value in (secret.get("data") or {}).items()}
+        with self._lock:
+            self._secrets[name] = (now, entries)
+        return entries
+
+    def _place(self, uid: str) -> _Place:
+        with self._lock:
+            return self._places.setdefault(uid, _Place())
+
+    def _failed(self, place: _Place, where: BackupLocation, error: RecoupError) -> None:
+        self._metrics.catalogue_reads.labels(where.metadata.name, error.reason).inc()
+        if isinstance(error, Denied):  # changed credentials are looked for at once
+            self._secrets.pop(where.spec.s3.credentials_secret_ref.name, None)
+        if not isinstance(error, Retryable):
+            return
+        place.failures += 1
+        place.last_error = error
+        if place.failures >= OPENS_AFTER:
+            place.closed_until = self._clock() + min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (place.failures - OPENS_AFTER))

@@ -1,0 +1,151 @@
+"""Fresh reads that the gatherers of all kinds share: children by label, what may be absent, progress from logs, warnings from Events.
+
+Reads only. What is remembered is one thing: the progress line of a pod for a few seconds, so that a burst of looks does not read
+its log each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from recoup.api.labels import MANAGED_BY, MANAGER, OWNER_UID
+from recoup.controller import failures
+from recoup.controller.kube import Kube, Object
+from recoup.controller.resources import (
+    CORE_EVENT,
+    JOB,
+    NAMESPACE,
+    POD,
+    PV,
+    PVC,
+    SNAPSHOT_GROUP,
+    STORAGE_CLASS,
+    VOLUME_SNAPSHOT,
+    VOLUME_SNAPSHOT_CLASS,
+    VOLUME_SNAPSHOT_CONTENT,
+    Resource,
+)
+from recoup.plan.observed import Progress, Surroundings
+
+PROGRESS_EVERY = 10.0
+"""Seconds between two reads of one pod's log."""
+PROGRESS_BYTES = 4096
+
+
+class _ProgressLine(msgspec.Struct):
+    progress: Progress
+
+
+class Reader:
+    """Reads for one look at one object. Thread-safe; raises what Kube raises unless a docstring says otherwise."""
+
+    def __init__(self, kube: Kube, around: Surroundings, *, clock: Callable[[], float]) -> None:
+        self.kube = kube
+        self.around = around
+        self._clock = clock
+        self._progress: dict[str, tuple[float, Progress | None]] = {}
+
+    def optional(self, resource: Resource, namespace: str | None, name: str | None) -> Object | None:
+        """The object, or None if it is absent or has no name."""
+        if not name:
+            return None
+        try:
+            return self.kube.get(resource, namespace, name)
+        except failures.Gone:
+            return None
+
+    def list_optional(self, resource: Resource, namespace: str | None = None, *, labels: str = "") -> tuple[Object, ...] | None:
+        """All that match, or None if the cluster does not have this kind."""
+        try:
+            return tuple(self.kube.list(resource, namespace, labels=labels))
+        except failures.Gone:
+            return None
+
+    def children(self, owner_uid: str, resources: Iterable[Resource]) -> tuple[Object, ...]:
+        """Everything of these kinds with the owner's label, in all namespaces; Jobs and Pods of ours are in the movers' only."""
+        found: list[Object] = []
+        for resource in resources:
+            namespace = self.around.movers_namespace if resource in (JOB, POD) else None
+            found += self.list_optional(resource, namespace, labels=f"{MANAGED_BY}={MANAGER},{OWNER_UID}={owner_uid}") or ()
+        return tuple(found)
+
+    def namespace(self, name: str) -> Object | None:
+        return self.optional(NAMESPACE, None, name)
+
+    def claims(self, namespace: str) -> tuple[Object, ...]:
+        return tuple(self.kube.list(PVC, namespace))
+
+    def volumes_of(self, claims: Iterable[Object]) -> tuple[Object, ...]:
+        """The PersistentVolumes that these claims name and that exist."""
+        names = sorted({name for claim in claims if (name := claim["spec"].get("volumeName"))})
+        return tuple(volume for name in names if (volume := self.optional(PV, None, name)) is not None)
+
+    def storage_classes(self) -> tuple[Object, ...]:
+        return tuple(self.kube.list(STORAGE_CLASS))
+
+    def snapshot_classes(self) -> tuple[Object, ...] | None:
+        return self.list_optional(VOLUME_SNAPSHOT_CLASS)
+
+    def contents_of(self, snapshots: Iterable[Object], known: Iterable[Object]) -> tuple[Object, ...]:
+        """The VolumeSnapshotContents that these VolumeSnapshots are bound to, less those already known."""
+        have = {item["metadata"]["name"] for item in known if item["kind"] == VOLUME_SNAPSHOT_CONTENT.kind}
+        names = {(snapshot.get("status") or {}).get("boundVolumeSnapshotContentName") for snapshot in snapshots}
+        wanted = sorted(name for name in names if name and name not in have)
+        return tuple(item for name in wanted if (item := self.optional(VOLUME_SNAPSHOT_CONTENT, None, name)) is not None)
+
+    def progress_of(self, children: Iterable[Object]) -> dict[str, Progress]:
+        """By name, the last progress line of every running mover Pod whose log can be read."""
+        now = self._clock()
+        found: dict[str, Progress] = {}
+        for pod in children:
+            if pod["kind"] != POD.kind or (pod.get("status") or {}).get("phase") != "Running":
+                continue
+            uid = pod["metadata"]["uid"]
+            read_at, progress = self._progress.get(uid, (float("-inf"), None))
+            if now - read_at >= PROGRESS_EVERY:
+                progress = self._read_progress(pod)
+                self._progress[uid] = (now, progress)
+            if progress is not None:
+                found[pod["metadata"]["name"]] = progress
+        for uid in [uid for uid, (read_at, _) in self._progress.items() if now - read_at > 60 * PROGRESS_EVERY]:
+            self._progress.pop(uid, None)
+        return found
+
+    def warnings_of(self, children: Iterable[Object]) -> dict[str, str]:
+        """By uid, the newest Warning Event about each Pod, PVC or VolumeSnapshot that is not where it should be."""
+        return {child["metadata"]["uid"]: text for child in children if _waits(child) and (text := self._newest_warning(child))}
+
+    def _read_progress(self, pod: Object) -> Progress | None:
+        metadata = pod["metadata"]
+        try:
+            text = self.kube.log_tail(metadata["namespace"], metadata["name"], lines=3, limit_bytes=PROGRESS_BYTES)
+        except (failures.Gone, failures.Rejected):  # the container has not started, or has just gone
+            return None
+        for line in reversed(text.splitlines()):
+            try:
+                return msgspec.json.decode(line, type=_ProgressLine).progress
+            except msgspec.DecodeError:
+                continue
+        return None
+
+    def _newest_warning(self, child: Object) -> str:
+        metadata = child["metadata"]
+        fields = f"involvedObject.uid={metadata['uid']},type=Warning"
+        try:
+            events = self.kube.list(CORE_EVENT, metadata["namespace"], fields=fields)
+        except failures.Gone:
+            return ""
+        newest = max(events, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""), default=None)
+        return f"{newest.get('reason')}: {newest.get('message')}" if newest else ""
+
+
+def _waits(child: Object) -> bool:
+    status: dict[str, Any] = child.get("status") or {}
+    if child["kind"] == POD.kind:
+        return status.get("phase") in (None, "Pending")
+    if child["kind"] == PVC.kind:
+        return status.get("phase") != "Bound"
+    return child["kind"] == VOLUME_SNAPSHOT.kind and child["apiVersion"] == SNAPSHOT_GROUP and not status.get("readyToUse")

@@ -1,0 +1,51 @@
+"""What the keys Job writes to the API server: each role's part as a Secret, and which vault it belongs to.
+
+Needs create and patch on Secrets in two namespaces and reads none. Writing the same again changes nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+
+from recoup.api.labels import MANAGED_BY, MANAGER
+from recoup.api.objects import GROUP
+from recoup.controller import failures
+from recoup.controller.kube import Kube, Object
+from recoup.controller.resources import SECRET
+from recoup.plan.objects.identity import VAULT
+
+FINGERPRINT = f"{GROUP}/fingerprint"
+"""Annotation: the vault's root of trust, as the command line takes it."""
+NAMESPACE = f"{GROUP}/vault-namespace"
+NAMESPACE_UID = f"{GROUP}/vault-namespace-uid"
+
+
+def build_role_secret(
+    *, name: str, namespace: str, vault: str, annotations: Mapping[str, str], files: Mapping[str, bytes]
+) -> Object:  # fmt: skip
+    """The Secret with one role's files."""
+    return {
+        "apiVersion": SECRET.api_version,
+        "kind": SECRET.kind,
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": {MANAGED_BY: MANAGER, VAULT: vault},
+            "annotations": dict(annotations),
+        },
+        "type": "Opaque",
+        "data": {file: base64.b64encode(content).decode() for file, content in files.items()},
+    }
+
+
+def write_secret(kube: Kube, secret: Object) -> bool:
+    """Create the Secret, or bring an existing one to this content. True if it was created. Raises the API server's refusal."""
+    try:
+        kube.create(SECRET, secret)
+    except failures.AlreadyExists:
+        metadata = secret["metadata"]
+        patch = {"metadata": {"labels": metadata["labels"], "annotations": metadata["annotations"]}, "data": secret["data"]}
+        kube.patch(SECRET, metadata["namespace"], metadata["name"], patch)
+        return False
+    return True

@@ -1,0 +1,69 @@
+"""From the engine's catalogue to what the planners look at.
+
+What a mover wrote into its record is untrusted: it is read leniently, bounded, and never decides whose point it is (the ticket's
+policy and PVC uid do, which the controller signed).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import structs
+
+from recoup.plan.observed import ClaimRecord, Point
+
+if TYPE_CHECKING:
+    from recoup.engine import catalogue as engine
+
+
+class _Source(ClaimRecord, frozen=True, kw_only=True, rename="camel"):
+    """The record with what else the run file carries."""
+
+    cluster_uid: str = ""
+
+
+def to_point(entry: engine.Point) -> Point | None:
+    """One recovery point; None if the time it stands for is not known at all."""
+    record = entry.record
+    taken_at = _time(entry.slot) or (datetime.fromtimestamp(record.finished / 1000, UTC) if record else None)
+    if taken_at is None:
+        return None
+    point = Point(
+        id=entry.id, session=entry.session, manifest=entry.id, taken_at=taken_at, policy_uid=entry.policy_uid,
+        source=ClaimRecord(persistent_volume_claim_uid=entry.pvc_uid),
+    )  # fmt: skip
+    if record is None:
+        return point
+    return structs.replace(
+        point,
+        policy=record.policy,
+        snapshot=record.snapshot,
+        snapshot_uid=record.point,
+        source=_source(record.source, entry.pvc_uid),
+        volumes_expected=tuple(record.volumes_expected),
+        consistency=record.consistency or "CrashConsistent",
+        files_total=record.files,
+        bytes_read=record.bytes_read,
+        bytes_stored=record.bytes_stored,
+        bytes_total=record.bytes_total,
+        duration=max(0.0, (record.finished - record.started) / 1000),
+        errors=record.errors,
+    )
+
+
+def _source(text: str, claim_uid: str) -> ClaimRecord:
+    try:
+        source: ClaimRecord = msgspec.json.decode(text, type=_Source)
+    except msgspec.DecodeError:
+        source = ClaimRecord()
+    return structs.replace(source, persistent_volume_claim_uid=claim_uid or source.persistent_volume_claim_uid)
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

@@ -1,0 +1,128 @@
+"""One process of the controller: lease, watch, workers and health, started and stopped together.
+
+A standby replica watches nothing and holds nothing. Losing the Lease, or the death of any thread, ends the process with an error,
+because a fresh one is the state that is known to be right; a clean stop finishes what is in hand and hands the Lease over.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from recoup.controller.health import HealthServer
+from recoup.controller.lease import Lease
+from recoup.controller.metrics import Metrics
+from recoup.controller.queue import DelayingQueue
+from recoup.controller.resources import Key
+from recoup.controller.watch import Router, Watcher
+from recoup.controller.worker import Worker
+
+log = logging.getLogger(__name__)
+
+SWEEP = Key("Sweep", "", "")
+"""Not an object: the periodic look for children whose owner is gone."""
+AFTER_DELETION = 2.0
+"""Seconds from the deletion of a custom resource to the sweep for its children."""
+WORKERS_STOP_WITHIN = 40.0
+"""Seconds; one call may take 35."""
+
+
+class Parts(Struct, frozen=True):
+    """What main.py wired."""
+
+    queue: DelayingQueue[Key]
+    worker: Worker
+    metrics: Metrics
+    server_ready: Callable[[], bool]
+    movers_namespace: str
+    lease: Lease | None
+
+
+class Runtime:
+    """Runs until `stop` is set or something dies; `run` returns the exit code."""
+
+    def __init__(self, parts: Parts, *, workers: int, http_address: str, http_port: int) -> None:
+        self._parts = parts
+        self._worker_count = workers
+        self._stop = threading.Event()
+        self._failure: str | None = None
+        self._threads: list[threading.Thread] = []
+        self._watcher: Watcher | None = None
+        self.health = HealthServer(http_address, http_port, healthy=self.unhealthy, ready=self.unready, registry=parts.metrics.registry)
+
+    def stop(self) -> None:
+        """Ask for a clean end; returns at once."""
+        self._stop.set()
+
+    def run(self) -> int:
+        self.health.start()
+        try:
+            lease = self._parts.lease
+            if lease is None:
+                log.warning("leader election is off: every replica works; safe, but meant for tests")
+                self._lead()
+                self._stop.wait()
+            else:
+                lease.run(stop=self._stop, on_acquired=self._lead, on_lost=lambda: self._fail("the Lease was lost"))
+        finally:
+            self._end()
+        if self._failure is not None:
+            log.error("ending: %s", self._failure)
+            return 1
+        log.info("stopped")
+        return 0
+
+    def unhealthy(self) -> str | None:
+        """What only a restart mends, or None."""
+        return self._failure or self._parts.worker.hung()
+
+    def unready(self) -> str | None:
+        """Why this replica could not do its part now, or None. A standby's part is to be able to read the Lease."""
+        if self._stop.is_set():
+            return "stopping"
+        if not self._parts.server_ready():
+            return "the API server does not answer"
+        if self._watcher is not None and not self._watcher.watching:
+            return "the watch has not started yet"
+        return None
+
+    def _lead(self) -> None:
+        self._parts.metrics.leading.set(1)
+        queue = self._parts.queue
+        router = Router(changed=queue.add, gone=lambda _key: queue.add(SWEEP, AFTER_DELETION))
+        self._watcher = Watcher(
+            router, movers_namespace=self._parts.movers_namespace, died=lambda error: self._fail(f"the watch ended: {error}")
+        )
+        self._watcher.start()
+        queue.add(SWEEP)
+        for number in range(self._worker_count):
+            thread = threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def _work(self) -> None:
+        try:
+            self._parts.worker.run()
+        except BaseException as error:  # a worker must not vanish silently
+            log.exception("a worker died")
+            self._fail(f"a worker died: {error}")
+            raise
+
+    def _fail(self, why: str) -> None:
+        self._failure = self._failure or why
+        self._stop.set()
+
+    def _end(self) -> None:
+        self._stop.set()
+        self._parts.queue.close()
+        for thread in self._threads:
+            thread.join(WORKERS_STOP_WITHIN)
+        if self._watcher is not None:
+            self._watcher.stop()
+        if self._parts.lease is not None and self._failure is None:
+            self._parts.lease.release()
+        self._parts.metrics.leading.set(0)
+        self.health.stop()

@@ -1,0 +1,1 @@
+"""Small programs of the developers: what is derived from what."""
