@@ -91,10 +91,13 @@ class Vault(Status, frozen=True):
 
 
 class LastProbe(Status, frozen=True):
+    """settings: stands for the s3 settings that were probed."""
+
     at: datetime
     result: str
     message: str
-    job: str | None = None
+    job: str
+    settings: str
 
 
 class BackupLocationStatus(Status, frozen=True):

@@ -54,8 +54,8 @@ def volume_label(pvc_uid: str) -> str:
 def vault_id(location: str, namespace_uid: str, generation: int = 0) -> str:
     """The vault of a namespace at its home, as 32 hex digits (16 bytes).
 
-    `location` is the location's stable identity (its repository id, or its uid before there is one); a namespace that was
-    re-created has another uid and therefore another vault. `generation` counts up when a vault has to be abandoned.
+    `location` is the uid of the BackupLocation; a namespace that was re-created has another uid and therefore another vault.
+    `generation` counts up when a vault has to be abandoned.
     """
     return _digest("vault", location, namespace_uid, str(generation)).hex()[:32]
 

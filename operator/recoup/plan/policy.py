@@ -22,7 +22,9 @@ from recoup.plan.access import Refusal, check_namespace
 from recoup.plan.actions import Create, Object, Plan
 from recoup.plan.conditions import transition_notes
 from recoup.plan.ledger import SUSPENDED, Before, Ledger, Obstacles, Timetable, keep_ledger, ran, with_run
+from recoup.plan.observed import ApiFailure, FailureKey
 from recoup.plan.policy_conditions import Judged, judge_policy
+from recoup.plan.refusals import Admitted, admit
 from recoup.plan.schedule import deadline_of, delay_of, describe, read_schedule
 from recoup.plan.selection import select_claims
 
@@ -37,6 +39,7 @@ class PolicyObserved(Struct, frozen=True, kw_only=True):
     location: the BackupLocation that spec.locations[0] names, or None.
     snapshots: every BackupSnapshot of the namespace whose spec.policyRef names this policy.
     claims: every PVC of the namespace.
+    failures: the last API error per object of this owner, dropped once the write succeeded.
     """
 
     policy: Object
@@ -44,6 +47,7 @@ class PolicyObserved(Struct, frozen=True, kw_only=True):
     location: Object | None = None
     snapshots: tuple[Object, ...] = ()
     claims: tuple[Object, ...] = ()
+    failures: dict[FailureKey, ApiFailure] = {}
 
 
 def plan_policy(observed: PolicyObserved, now: datetime) -> Plan:
@@ -64,15 +68,20 @@ def plan_policy(observed: PolicyObserved, now: datetime) -> Plan:
     active = next((snapshot.metadata.name for snapshot in snapshots if not is_finished(snapshot)), None)
     obstacles = Obstacles(suspended=policy.spec.suspend, hold=hold, active=active)
     ledger = keep_ledger(timetable, _before(policy), snapshots, obstacles, now=now)
-    actions: tuple[Create, ...] = ()
+    admitted = Admitted(())
     if ledger.run is not None:
         snapshot = _build_snapshot(policy, ledger.run, Trigger.CREATION if ledger.run == timetable.first else Trigger.SCHEDULE)
-        actions = (Create(snapshot),)
-        line = ran(ledger.run, snapshot["metadata"]["name"], now - timetable.starts(ledger.run))
-        ledger = structs.replace(ledger, runs=with_run(ledger.runs, line))
+        admitted = admit((Create(snapshot),), observed.failures, now)
+        start = timetable.starts(ledger.run)
+        if admitted.refusal is None:
+            line = ran(ledger.run, snapshot["metadata"]["name"], now - start)
+            ledger = structs.replace(ledger, runs=with_run(ledger.runs, line))
+        else:  # the slot stays due until its BackupSnapshot is seen
+            ledger = structs.replace(ledger, run=None, waiting=ledger.run, next_start=start)
+            hold = Refusal(admitted.refusal.reason, f"the run cannot be started: {admitted.refusal.message}")
     status = _status(policy, location, snapshots, selected, ledger, hold, now)
     notes = transition_notes(policy.status.conditions, status.conditions)
-    return Plan(actions=actions, status=encode(status), events=notes, requeue_after=_again(ledger, now))
+    return Plan(actions=admitted.actions, status=encode(status), events=notes, requeue_after=admitted.again or _again(ledger, now))
 
 
 def is_finished(snapshot: BackupSnapshot) -> bool:
