@@ -7,7 +7,6 @@ function looks at what exists and returns the next writes; nothing is remembered
 """
 
 from datetime import datetime
-from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -22,7 +21,7 @@ from recoup.plan.objects.identity import Owner
 from recoup.plan.objects.snapshots import build_bound_snapshot, build_static_content, build_volume_snapshot
 from recoup.plan.observed import ClaimRecord, SnapshotObserved
 from recoup.plan.snapshot_class import choose_snapshot_class, per_namespace_secrets
-from recoup.plan.volume_view import SOURCE, VolumeView, delete, is_going, is_retained, patch, record_claim
+from recoup.plan.volume_view import CAPTURED_AT, SOURCE, VolumeView, cut_at, delete, is_going, is_retained, patch, record_claim
 
 
 class Handover(Struct, frozen=True):
@@ -33,7 +32,6 @@ class Handover(Struct, frozen=True):
     ready: bool = False
     waits: str = ""
     reason: str = "Capturing"
-    captured_at: datetime | None = None
 
 
 class Terms(Struct, frozen=True, kw_only=True):
@@ -137,6 +135,7 @@ def _take_over(view: VolumeView, observed: SnapshotObserved, terms: Terms) -> Ha
         message = f"PVC {terms.owner.namespace}/{view.place} was deleted before its snapshot could be handed over; the next run goes on"
         return Handover(refusal=Refusal("VolumeClaimDeleted", message))
     source = msgspec.json.encode(record).decode()
+    captured = cut_at(content)
     labels = terms.owner.labels(view.known.uid)
     carried = content["metadata"].get("annotations") or {}
     actions: list[Action] = []
@@ -145,12 +144,12 @@ def _take_over(view: VolumeView, observed: SnapshotObserved, terms: Terms) -> Ha
         actions.append(patch(content, change))
     movers = observed.around.movers_namespace
     static = build_static_content(terms.owner, name=view.name, claim_uid=view.known.uid, movers_namespace=movers, tenant_content=content)
-    static["metadata"]["annotations"][SOURCE] = source
+    static["metadata"]["annotations"] |= {SOURCE: source} | ({CAPTURED_AT: captured.isoformat()} if captured else {})
     actions.append(Create(static))
     if view.movers_snapshot is None:
         bound = build_bound_snapshot(terms.owner, name=view.name, claim_uid=view.known.uid, movers_namespace=movers, content=static)
         actions.append(Create(bound))
-    return Handover(actions=tuple(actions), waits="the volume snapshot is being handed over", captured_at=_taken(content))
+    return Handover(actions=tuple(actions), waits="the volume snapshot is being handed over")
 
 
 def _on_our_side(view: VolumeView, observed: SnapshotObserved, terms: Terms) -> Handover:
@@ -207,12 +206,6 @@ def _drop_tenant_pair(view: VolumeView) -> tuple[Action, ...]:
 def _usable(content: Object) -> bool:
     status = content.get("status") or {}
     return bool(status.get("readyToUse") and status.get("snapshotHandle")) and not is_going(content)
-
-
-def _taken(content: Object) -> datetime | None:
-    """When the storage cut the snapshot; the content gives nanoseconds since 1970."""
-    stamp: Any = (content.get("status") or {}).get("creationTime")
-    return msgspec.convert(int(stamp) // 1_000_000_000, datetime, strict=False) if stamp else None
 
 
 def _error_of(*things: Object | None) -> str:

@@ -17,7 +17,7 @@ def write_run(observed: SnapshotObserved, *, ticket: Ticket, source: ClaimRecord
         "ticket": ticket.ticket,
         "policyUid": snapshot.status.policy_uid or "",
         "policy": snapshot.spec.policy_ref.name,
-        "slot": msgspec.to_builtins(snapshot.spec.slot) if snapshot.spec.slot else "",
+        "slot": observed.snapshot["spec"].get("slot") or observed.snapshot["metadata"]["creationTimestamp"],
         "snapshotUid": snapshot.metadata.uid,
         "snapshot": snapshot.metadata.name,
         "volumesExpected": list(expected),

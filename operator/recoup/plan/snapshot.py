@@ -17,7 +17,7 @@ from recoup.plan.capture import Terms, release
 from recoup.plan.objects.identity import Owner
 from recoup.plan.observed import SnapshotObserved
 from recoup.plan.snapshot_resolve import location_name, resolve_run, vault_of
-from recoup.plan.snapshot_status import describe_run, is_over, refused_status, transition_notes
+from recoup.plan.snapshot_status import describe_run, is_over, note_outcome, refused_status
 from recoup.plan.snapshot_volume import Run, needs_catalogue, step_volume
 from recoup.plan.vault_keys import drop_finished_keys_jobs
 from recoup.plan.volume_view import VolumeView, view_volume
@@ -62,7 +62,7 @@ def _plan_beginning(observed: SnapshotObserved, snapshot: BackupSnapshot, now: d
     return Plan(
         actions=resolution.actions,
         status=encode(status),
-        events=transition_notes(before.conditions, status.conditions),
+        events=note_outcome(before.conditions, status.conditions),
         requeue_after=resolution.again if not is_over(status) else None,
     )
 
@@ -80,7 +80,7 @@ def _plan_run(observed: SnapshotObserved, snapshot: BackupSnapshot, now: datetim
     return Plan(
         actions=tuple(actions),
         status=encode(status),
-        events=transition_notes(before.conditions, status.conditions),
+        events=note_outcome(before.conditions, status.conditions),
         requeue_after=min(again, default=None),
     )
 

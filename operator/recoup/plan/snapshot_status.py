@@ -73,7 +73,7 @@ def describe_run(
     )
 
 
-def transition_notes(before: Conditions, after: Conditions) -> tuple[EventNote, ...]:
+def note_outcome(before: Conditions, after: Conditions) -> tuple[EventNote, ...]:
     """One Event when the reason of Ready changes."""
     old, new = find_condition(before, READY), find_condition(after, READY)
     if new is None or (old is not None and (old.status, old.reason) == (new.status, new.reason)):

@@ -131,8 +131,6 @@ def _after_attempts(view: VolumeView, observed: SnapshotObserved, run: Run, verd
 def _start(view: VolumeView, observed: SnapshotObserved, run: Run, attempt: int) -> Step:
     """Continue the hand-over and, once the movers' claim is there, make the mover."""
     handover = continue_handover(view, observed, run.terms)
-    captured_at = view.known.captured_at or handover.captured_at
-    view = msgspec.structs.replace(view, known=msgspec.structs.replace(view.known, captured_at=captured_at, method="Snapshot"))
     if handover.refusal is not None:
         return _fail(view, handover.refusal.reason, handover.refusal.message, actions=handover.actions)
     if not handover.ready:
@@ -158,7 +156,7 @@ def _start(view: VolumeView, observed: SnapshotObserved, run: Run, attempt: int)
         mover=run.resolved.mover,
         node_affinity=record.node_affinity,
     )
-    known = msgspec.structs.replace(_line(view, VolumeState.UPLOADING), attempts=attempt, progress=None)
+    known = msgspec.structs.replace(_line(view, VolumeState.UPLOADING), progress=None)  # attempts are counted when their Job is seen
     return Step(known, (*handover.actions, Create(job)), _SOON)
 
 
@@ -215,7 +213,7 @@ def _stored(view: VolumeView, point: Point, first_paths: tuple[str, ...]) -> Sna
         message=f"{point.errors} paths could not be read; the recovery point lists them" if point.errors else None,
         method=known.method or "Snapshot",
         guarantee=point.consistency,
-        captured_at=known.captured_at or point.taken_at,
+        captured_at=view.captured_at() or point.taken_at,
         attempts=max([*view.jobs, known.attempts or 0]) or None,
         manifest=point.manifest,
         files_total=point.files_total,
@@ -237,7 +235,11 @@ def _fail(
 def _line(view: VolumeView, state: VolumeState, reason: str | None = None, message: str | None = None) -> SnapshotVolume:
     attempts = max([*view.jobs, view.known.attempts or 0]) or None
     short = message[:4096] if message else None
-    return msgspec.structs.replace(view.known, state=state, reason=reason, message=short, attempts=attempts)
+    captured = view.captured_at()
+    method = "Snapshot" if captured else None
+    return msgspec.structs.replace(
+        view.known, state=state, reason=reason, message=short, attempts=attempts, captured_at=captured, method=method
+    )
 
 
 def _verdicts(view: VolumeView, observed: SnapshotObserved, now: datetime) -> dict[int, Verdict]:

@@ -3,6 +3,8 @@
 Only looks things up by name, label and reference; capture.py and snapshot.py decide what follows.
 """
 
+from datetime import UTC, datetime
+
 import msgspec
 from msgspec import Struct
 
@@ -16,6 +18,10 @@ from recoup.plan.observed import ClaimRecord, Point, SnapshotObserved
 
 SOURCE = f"{GROUP}/source"
 """Annotation on the contents of the hand-over: the ClaimRecord of their volume, for the time when the claim itself is gone."""
+
+
+CAPTURED_AT = f"{GROUP}/captured-at"
+"""Annotation on our own content: when the storage cut the snapshot."""
 
 
 class VolumeView(Struct, frozen=True, kw_only=True):
@@ -41,6 +47,13 @@ class VolumeView(Struct, frozen=True, kw_only=True):
     def place(self) -> str:
         return self.known.persistent_volume_claim
 
+    def captured_at(self) -> datetime | None:
+        """When the storage cut the snapshot; None until that is known."""
+        carried = ((self.static_content or {}).get("metadata") or {}).get("annotations", {}).get(CAPTURED_AT)
+        if self.known.captured_at or carried:
+            return self.known.captured_at or msgspec.convert(carried, datetime)
+        return cut_at(self.tenant_content) if self.tenant_content is not None else None
+
     def children(self) -> list[Object]:
         """Everything of ours that still exists for this volume."""
         singles = (self.tenant_snapshot, self.tenant_content, self.static_content, self.movers_snapshot, self.movers_claim)
@@ -53,25 +66,38 @@ class VolumeView(Struct, frozen=True, kw_only=True):
 
 def view_volume(observed: SnapshotObserved, owner: Owner, known: SnapshotVolume, session: str | None) -> VolumeView:
     """Pick this volume's objects out of what was observed."""
-    name = owner.child_name(known.persistent_volume_claim, known.uid)
     mine = [child for child in observed.children if is_child(child, owner.uid, known.uid)]
-    movers = observed.around.movers_namespace
     claim = next((claim for claim in observed.claims if claim["metadata"]["uid"] == known.uid), None)
-    tenant_snapshot = _find(mine, SNAPSHOT, owner.namespace, name)
     points = observed.catalogue.points if observed.catalogue else ()
-    return VolumeView(
-        known=known,
-        name=name,
+    view = sort_children(mine, observed.around.movers_namespace, known)
+    return msgspec.structs.replace(
+        view,
+        name=owner.child_name(known.persistent_volume_claim, known.uid),
         claim=claim,
         volume=_volume_of(observed, claim),
-        tenant_snapshot=tenant_snapshot,
-        tenant_content=_tenant_content(observed, mine, tenant_snapshot, name),
-        static_content=_find(mine, CONTENT, None, name),
-        movers_snapshot=_find(mine, SNAPSHOT, movers, name),
-        movers_claim=_find(mine, "PersistentVolumeClaim", movers, name),
-        jobs={attempt_number(child): child for child in mine if child["kind"] == "Job"},
-        pods=tuple(child for child in mine if child["kind"] == "Pod"),
+        tenant_content=_bound_content(observed.children, view.tenant_snapshot) or view.tenant_content,
         point=next((point for point in points if session is not None and point.session == session), None),
+    )
+
+
+def sort_children(mine: list[Object], movers_namespace: str, known: SnapshotVolume) -> VolumeView:
+    """Which of one volume's children is which: by kind, side and source, so that it works without the owner too."""
+    kinds: dict[str, list[Object]] = {}
+    for child in mine:
+        kinds.setdefault(child["kind"], []).append(child)
+    snapshots, contents = kinds.get(SNAPSHOT, []), kinds.get(CONTENT, [])
+    ours = [thing["metadata"].get("namespace") == movers_namespace for thing in snapshots]
+    static = ["snapshotHandle" in thing["spec"]["source"] for thing in contents]
+    return VolumeView(
+        known=known,
+        name="",
+        tenant_snapshot=next((thing for thing, our in zip(snapshots, ours, strict=True) if not our), None),
+        movers_snapshot=next((thing for thing, our in zip(snapshots, ours, strict=True) if our), None),
+        tenant_content=next((thing for thing, fixed in zip(contents, static, strict=True) if not fixed), None),
+        static_content=next((thing for thing, fixed in zip(contents, static, strict=True) if fixed), None),
+        movers_claim=next(iter(kinds.get("PersistentVolumeClaim", [])), None),
+        jobs={attempt_number(job): job for job in kinds.get("Job", [])},
+        pods=tuple(kinds.get("Pod", [])),
     )
 
 
@@ -96,6 +122,12 @@ def record_claim(view: VolumeView, *, namespace_uid: str) -> ClaimRecord | None:
         if text:
             return msgspec.json.decode(text, type=ClaimRecord)
     return None
+
+
+def cut_at(content: Object) -> datetime | None:
+    """When the snapshot of a content was taken, which the CSI driver gives in nanoseconds since 1970."""
+    stamp = (content.get("status") or {}).get("creationTime")
+    return datetime.fromtimestamp(int(stamp) // 1_000_000_000, UTC) if stamp else None
 
 
 def is_retained(content: Object) -> bool:
@@ -127,21 +159,11 @@ def patch(thing: Object, change: Object) -> Patch:
     )
 
 
-def _find(things: list[Object], kind: str, namespace: str | None, name: str) -> Object | None:
-    for thing in things:
-        metadata = thing["metadata"]
-        if (thing["kind"], metadata.get("namespace"), metadata["name"]) == (kind, namespace, name):
-            return thing
-    return None
-
-
-def _tenant_content(observed: SnapshotObserved, mine: list[Object], snapshot: Object | None, name: str) -> Object | None:
-    """By the VolumeSnapshot's reference; once that is gone, by the labels that step two put on it."""
+def _bound_content(children: tuple[Object, ...], snapshot: Object | None) -> Object | None:
+    """The content that a VolumeSnapshot names; it has our labels only from step two on."""
     bound = ((snapshot or {}).get("status") or {}).get("boundVolumeSnapshotContentName")
-    for child in observed.children:
-        if bound and child["kind"] == CONTENT and child["metadata"]["name"] == bound:
-            return child
-    return next((child for child in mine if child["kind"] == CONTENT and child["metadata"]["name"] != name), None)
+    named = (child for child in children if bound and child["kind"] == CONTENT and child["metadata"]["name"] == bound)
+    return next(named, None)
 
 
 def _volume_of(observed: SnapshotObserved, claim: Object | None) -> Object | None:

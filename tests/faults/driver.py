@@ -1,0 +1,186 @@
+"""Runs the real worker (gather, plan, apply) against the world in memory, one look at a time, and can end it before any write."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, cast
+
+from recoup.controller import failures
+from recoup.controller.catalogues import Catalogues
+from recoup.controller.gather import Reader
+from recoup.controller.gather_snapshot import SnapshotReconciler
+from recoup.controller.ledger import FailureLedger
+from recoup.controller.metrics import Metrics
+from recoup.controller.queue import DelayingQueue
+from recoup.controller.resources import LOCATION, POLICY, SECRET, SNAPSHOT, Key
+from recoup.controller.worker import Reconciler, Worker
+from recoup.errors import RecoupError
+from recoup.plan.observed import Catalogue, Surroundings, Ticket
+from tests.faults.world import Object, World
+
+RESYNC = 600.0
+AROUND = Surroundings(image="recoup:test", cluster_uid="cluster-1")
+
+
+class Killed(BaseException):
+    """The process ends here: nothing in the controller may catch it."""
+
+
+@dataclass
+class BucketView:
+    """Stands for controller.catalogues.Catalogues: what the log in the bucket says, without a bucket."""
+
+    world: World
+    outage: RecoupError | None = None
+    reads: int = 0
+
+    def has_keys(self, vault: str) -> bool:
+        try:
+            self.world.kube.get(SECRET, AROUND.system_namespace, f"catalogue-{vault}")
+        except failures.Gone:
+            return False
+        return True
+
+    def ticket(self, vault: str, *, policy_uid: str, slot: str, snapshot_uid: str, claim_uid: str) -> Ticket:
+        session = hashlib.sha256(f"{snapshot_uid} {claim_uid}".encode()).hexdigest()[:32]
+        return Ticket(session=session, ticket=f"ticket of {vault} {policy_uid} {slot} {claim_uid}")
+
+    def read(self, location: Object, vault: str) -> Catalogue:  # noqa: ARG002  # there is one bucket
+        self.reads += 1
+        if self.outage is not None:
+            raise self.outage
+        return Catalogue(vault=vault, fingerprint="f" * 64, points=tuple(self.world.points))
+
+
+@dataclass
+class Controller:
+    """One process. `looks` counts reconciles; a new Controller on the same world is a restart: nothing is carried over."""
+
+    world: World
+    bucket: BucketView
+    looks: int = 0
+    errors: list[RecoupError] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        def clock() -> float:
+            return self.world.now.timestamp()
+
+        reader = Reader(self.world.kube, AROUND, clock=clock)
+        ledger = FailureLedger()
+        self.worker = Worker(
+            kube=self.world.kube,
+            queue=DelayingQueue(clock=clock, jitter=lambda: 0.5),
+            reconcilers=self._reconcilers(reader, ledger),
+            sweep=lambda _now: RESYNC,
+            ledger=ledger,
+            metrics=Metrics(),
+            clock=clock,
+            now=lambda: self.world.now,
+            jitter=lambda: 0.5,
+            may_work=lambda: True,
+            resync=RESYNC,
+            instance="test",
+        )
+
+    def look(self, key: Key) -> float:
+        """Reconcile once; the seconds until the next look that it asked for."""
+        self.looks += 1
+        try:
+            again = self.worker.reconcile(key)
+        except RecoupError as error:
+            self.errors.append(error)
+            return 1.0
+        return RESYNC if again is None else again
+
+    def run(self, key: Key, *, until: Callable[[], bool] | None = None, limit: int = 600) -> None:
+        """Look and let the world act, in turn, until nothing changes any more (or `until` says so); time passes only in between."""
+        for _ in range(limit):
+            written = len(self.world.kube.writes)
+            again = self.look(key)
+            changed = self.world.step()
+            if until is not None and until():
+                return
+            if not changed and len(self.world.kube.writes) == written:
+                if again >= RESYNC * 0.9 and until is None:
+                    return
+                self.world.pass_time(seconds=max(again, 1.0))
+        raise AssertionError(f"{key} does not come to rest: {self.errors[-3:]}")
+
+    def _reconcilers(self, reader: Reader, ledger: FailureLedger) -> Mapping[str, Reconciler]:
+        catalogues = cast("Catalogues", self.bucket)
+        return {"BackupSnapshot": SnapshotReconciler(reader, catalogues, ledger)}
+
+
+def start(world: World) -> Controller:
+    return Controller(world, BucketView(world))
+
+
+def killed_at(world: World, write: int, work: Callable[[], None]) -> bool:
+    """Run `work`, but end the process instead of its `write`-th write (0 is the first). False if it made fewer writes than that."""
+    left = [write]
+
+    def hook(_verb: str, _kind: str, _name: str) -> None:
+        if left[0] == 0:
+            raise Killed
+        left[0] -= 1
+
+    world.kube.before_write = hook
+    try:
+        work()
+    except Killed:
+        return True
+    finally:
+        world.kube.before_write = lambda _verb, _kind, _name: None
+    return False
+
+
+NAMESPACE_UID = "uid-of-shop"
+SNAPSHOT_KEY = Key("BackupSnapshot", "shop", "before-upgrade")
+
+
+def shop(*claims: str, binding: str = "Immediate", policy: Mapping[str, Any] | None = None, **classes: bool) -> World:
+    """A namespace `shop` with these PVCs, a policy for all of them, a healthy location, and a BackupSnapshot that has just been made."""
+    world = World()
+    world.add_namespace("shop", NAMESPACE_UID)
+    for name in ("recoup-system", "recoup-movers"):
+        world.add_namespace(name, f"uid-of-{name}")
+    world.add_storage(binding=binding, classes=classes or None)
+    for claim in claims:
+        world.add_volume("shop", claim, f"content of {claim}", labels={"app": "shop"})
+    world.kube.put(LOCATION, a_location(world.now))
+    spec = {"selector": {}, "locations": [{"name": "frankfurt"}]} | dict(policy or {})
+    world.kube.put(POLICY, {"metadata": {"name": "shop", "namespace": "shop", "uid": "uid-of-policy"}, "spec": spec})
+    metadata = {"name": "before-upgrade", "namespace": "shop", "uid": "uid-of-snapshot"}
+    world.kube.put(SNAPSHOT, {"metadata": metadata, "spec": {"policyRef": {"name": "shop"}, "trigger": "Manual", "cancel": False}})
+    return world
+
+
+def a_location(now: datetime, **spec: Any) -> Object:
+    stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    conditions = [
+        {"type": kind, "status": "True", "reason": "Probed", "message": "", "lastTransitionTime": stamp}
+        for kind in ("Reachable", "Conformant", "Ready")
+    ]
+    return {
+        "metadata": {"name": "frankfurt", "uid": "uid-of-location"},
+        "spec": {
+            "provider": "acme",
+            "region": "eu",
+            "s3": {"bucket": "backups", "endpoint": "http://s3.test", "credentialsSecretRef": {"name": "frankfurt-s3"}},
+            "encryption": {"keys": [{"name": "daily", "secret": {"secretRef": {"name": "recoup-key"}}}]},
+        }
+        | spec,
+        "status": {"conditions": conditions, "repositoryId": "repo-1"},
+    }
+
+
+def snapshot_status(world: World) -> Object:
+    status: Object = world.get(SNAPSHOT, "shop", "before-upgrade").get("status") or {}
+    return status
+
+
+def condition(status: Object, kind: str) -> Object:
+    return next((item for item in status.get("conditions") or () if item["type"] == kind), {})
