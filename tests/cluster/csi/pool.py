@@ -62,7 +62,11 @@ def create_subvolume(path: Path) -> None:
 
 
 def clone_subvolume(source: Path, path: Path, *, read_only: bool) -> None:
-    """Make `path` what `source` is at this instant, unwritten dirty pages included; takes no space of its own."""
+    """Make `path` what `source` is now; takes no space of its own.
+
+    All that was written before is in it, synced or not. Of what is written meanwhile, synced writes keep their order; as
+    after a crash, others need not.
+    """
     run("btrfs", "--quiet", "subvolume", "snapshot", *(["-r"] if read_only else []), source, path)
 
 
@@ -78,6 +82,7 @@ def limit(subvolume: Path, size: int) -> None:
 
 
 def used_bytes(subvolume: Path) -> int:
-    """What the subvolume refers to, in bytes, as far as committed."""
+    """What the subvolume refers to, in bytes, metadata included. Commits first: quota groups count what is committed."""
+    run("btrfs", "filesystem", "sync", subvolume)
     last = run("btrfs", "qgroup", "show", "--raw", "-f", subvolume).strip().splitlines()[-1]
     return int(last.split()[1])

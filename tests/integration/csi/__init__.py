@@ -1,0 +1,1 @@
+"""The CSI driver for tests, without Kubernetes: conformance by csi-sanity, and what conformance does not ask."""
