@@ -18,6 +18,7 @@ from recoup.errors import Usage
 
 if TYPE_CHECKING:
     from recoup.engine.stores.base import Store, StoreOptions
+    from recoup.engine.vault import Unlocked
 
 Function = Callable[..., Any]
 
@@ -57,11 +58,19 @@ class KeyOptions:
     key_files: tuple[str, ...]
     vault: str | None
     fingerprint: str | None
+    trust_new: bool
 
     def need_key_files(self) -> tuple[str, ...]:
         if not self.key_files:
             raise Usage("no key: give --key-file FILE (made by `recoup keygen FILE`)")
         return self.key_files
+
+    def unlock(self, store: Store) -> Unlocked:
+        """Open the vault that is meant; its log has been followed on return."""
+        from recoup.engine.unlock import unlock
+
+        files = self.need_key_files()
+        return unlock(store, files, vault=self.vault, fingerprint=self.fingerprint, trust_new=self.trust_new)
 
 
 class ByteSize(click.ParamType[int]):
@@ -107,14 +116,16 @@ def location_options(function: Function) -> Function:
 
 
 def key_options(function: Function) -> Function:
-    """--key-file, --vault, --fingerprint."""
+    """--key-file, --vault, --fingerprint, --trust-new."""
     vault = "The vault, where the location holds several and the key file names none of them."
     fingerprint = "Fingerprint that `recoup init` printed, where the key file does not carry it."
+    trust = "Accept the vault though its fingerprint is not known. Only if you are sure that nobody planted it."
     file = click.Path(exists=True, dir_okay=False)
     options = (
         _option("--key-file", "key_files", "FILE", "Key file; may be given several times.", multiple=True, type=file),
         _option("--vault", "vault", "HEX", vault),
-        _option("--fingerprint", "fingerprint", "HEX", fingerprint),
+        _option("--fingerprint", "fingerprint", "TEXT", fingerprint),
+        click.option("--trust-new", is_flag=True, help=trust),
     )
 
     @functools.wraps(function)

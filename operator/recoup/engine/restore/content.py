@@ -1,0 +1,123 @@
+"""First pass over the tree: directories, and regular files with their content.
+
+Directories are made as the walk meets them (mode 0700 until the end), files as their packs arrive. Further names of a hard-linked
+file, symbolic links and special files wait for `late.py`. Budgets come from the manifest's totals: a tree that unfolds to more is forged.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+
+from recoup.engine.blocks import Blocks
+from recoup.engine.records.content import Run, iterate_runs
+from recoup.engine.records.manifest import Totals
+from recoup.engine.records.tree import Entry, FileType, printable
+from recoup.engine.restore.files import Hands, begin, finish, is_single, write_run, write_whole
+from recoup.engine.restore.packs import Workers
+from recoup.engine.restore.plan import Pending, Planner
+from recoup.errors import Integrity, Invalid
+from recoup.report import Progress
+
+
+class Budget:
+    """What the signed totals allow."""
+
+    def __init__(self, totals: Totals) -> None:
+        self._files, self._directories, self._bytes = totals.files, totals.directories, totals.bytes
+
+    def spend(self, entry: Entry) -> None:
+        """Raise Integrity if the tree holds more than its manifest says."""
+        if entry.type is FileType.DIRECTORY:
+            self._directories -= 1
+        else:
+            self._files -= 1
+            self._bytes -= entry.size
+        if self._files < 0 or self._bytes < 0 or self._directories < 0:
+            raise Integrity(f"the tree holds more than its manifest says, from {printable(entry.path)} on", reason="TreeExceedsManifest")
+
+
+class FileSink:
+    """Writes runs into files below the target; finishes each file with its last run."""
+
+    def __init__(self, hands: Hands, progress: Progress) -> None:
+        self._hands, self._progress = hands, progress
+
+    def write(self, pending: Pending, run: Run, plain: memoryview) -> None:
+        if is_single(pending.entry):
+            write_whole(self._hands, pending, plain)
+            self._progress.advance(data=run.length, files=1)
+        else:
+            write_run(self._hands, pending, run, plain)
+            last = pending.done()
+            if last:
+                finish(self._hands, pending)
+            self._progress.advance(data=run.length, files=int(last))
+        self._hands.outcome.count(written=run.length)
+
+    def lose(self, pending: Pending, damage: str) -> None:
+        if is_single(pending.entry):
+            self._hands.outcome.damaged.add(pending.entry.path, damage)  # it was not even begun
+        elif pending.done(damage):
+            finish(self._hands, pending)
+
+
+class ContentPass:
+    """Walks the tree once and has all regular files written."""
+
+    def __init__(self, hands: Hands, blocks: Blocks, workers: Workers, progress: Progress) -> None:
+        self._hands, self._blocks, self._workers, self._progress = hands, blocks, workers, progress
+        self._planner = Planner()
+        self.groups: dict[int, Entry] = {}
+        """The first member of each hard-link group: the one that gets the content."""
+        self.late = 0
+        """Entries that wait for the second pass."""
+
+    def run(self, entries: Iterable[Entry], budget: Budget) -> None:
+        for entry in entries:
+            budget.spend(entry)
+            if entry.type is FileType.DIRECTORY:
+                self._directory(entry)
+            elif entry.group and self.groups.setdefault(entry.group, entry) is not entry:
+                self.late += 1
+            elif entry.type is FileType.REGULAR:
+                self._file(entry)
+            else:
+                self.late += 1
+        self._workers.submit(self._planner.take(everything=True))
+        self._workers.wait()
+
+    def _directory(self, entry: Entry) -> None:
+        with self._hands.directories.open(entry.parent) as folder:
+            try:
+                os.mkdir(entry.name, 0o700, dir_fd=folder)
+            except FileExistsError:
+                found = os.stat(entry.name, dir_fd=folder, follow_symlinks=False)
+                if not stat.S_ISDIR(found.st_mode):
+                    raise Invalid(
+                        f"target: something that is no directory stands at {printable(entry.path)}", reason="TargetChanged"
+                    ) from None
+        self._hands.outcome.directories += 1
+
+    def _file(self, entry: Entry) -> None:
+        pending = Pending(entry, self._hands.names.new())
+        content = entry.content
+        if content is None:
+            write_whole(self._hands, pending, None)
+            self._progress.advance(files=1)
+            return
+        single = is_single(entry)
+        if not single:
+            begin(self._hands, pending)
+        holes = entry.size
+        for run in iterate_runs(self._blocks.fetch, content):
+            self._planner.add(pending, run, self._blocks.refs.lookup(run.block))
+            holes -= run.length
+            if self._planner.full:
+                self._workers.submit(self._planner.take())
+        if pending.planned() and not single:
+            finish(self._hands, pending)  # nothing but holes, or all runs are written already
+            self._progress.advance(files=1)
+        if holes:
+            self._progress.advance(data=holes)

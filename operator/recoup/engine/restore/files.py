@@ -1,0 +1,138 @@
+"""Regular files in the making: a temporary name, the content, the attributes, then the final name (docs/format.md section 7).
+
+Nothing has its final name before it is complete. Temporary names say which recovery point they belong to, so that the next run of the
+same restore knows what it may remove. Used by several threads at once.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+
+from recoup.engine.records.content import Run
+from recoup.engine.records.tree import Entry, WireEntry
+from recoup.engine.restore.attributes import FetchXattr, Wishes, apply
+from recoup.engine.restore.beneath import Directories
+from recoup.engine.restore.outcome import Outcome
+from recoup.engine.restore.plan import Pending
+
+TEMPORARY = b".recoup-partial-"
+_MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Names:
+    """Temporary names, each used once."""
+
+    def __init__(self, mark: bytes) -> None:
+        self._prefix = TEMPORARY + mark + b"-"
+        self._lock = threading.Lock()
+        self._next = 0
+
+    def new(self) -> bytes:
+        with self._lock:
+            self._next += 1
+            return self._prefix + b"%x" % self._next
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What every writing step needs."""
+
+    directories: Directories
+    outcome: Outcome
+    wishes: Wishes
+    fetch_xattr: FetchXattr
+    names: Names
+    unreadable_later: bool
+    """We are not root: files that their owner may not read stay readable until they have been compared."""
+
+    def settle(self, handle: int | str, entry: Entry) -> None:
+        """Set the attributes. What did not take shows in the comparison, and modes that would lock us out wait for it."""
+        apply(handle, entry, self.wishes, self.fetch_xattr)
+        if self.unreadable_later and not entry.mode & 0o400:
+            os.chmod(handle, entry.mode | 0o400)  # noqa: PTH101
+
+    def not_kept(self, entry: Entry | WireEntry, what: str) -> None:
+        """Note an attribute that the target does not have as recorded."""
+        self.outcome.not_preserved.add(entry.path if isinstance(entry, Entry) else (), what)
+
+
+def is_temporary(name: bytes, mark: bytes) -> bool:
+    """Whether `name` is a leftover of this restore."""
+    return name.startswith(TEMPORARY + mark + b"-")
+
+
+def begin(hands: Hands, pending: Pending) -> None:
+    """Make the file at its full size and with no data in it: whatever no run writes stays a hole."""
+    entry = pending.entry
+    with hands.directories.open(entry.parent) as folder:
+        fd = _create(pending.temporary, folder)
+        try:
+            if entry.size:
+                os.ftruncate(fd, entry.size)
+        finally:
+            os.close(fd)
+
+
+def write_run(hands: Hands, pending: Pending, run: Run, plain: memoryview) -> None:
+    """Write one of several runs of a file that `begin` made."""
+    with hands.directories.open(pending.entry.parent) as folder:
+        fd = os.open(pending.temporary, _OPEN, dir_fd=folder)
+        try:
+            _write(fd, plain, run.offset)
+        finally:
+            os.close(fd)
+
+
+def write_whole(hands: Hands, pending: Pending, plain: memoryview | None) -> None:
+    """Make, fill and finish a file that one run fills, or an empty one, with one open."""
+    entry = pending.entry
+    with hands.directories.open(entry.parent) as folder:
+        fd = _create(pending.temporary, folder)
+        try:
+            if plain is not None:
+                _write(fd, plain, 0)
+            hands.settle(fd, entry)
+        finally:
+            os.close(fd)
+        os.rename(pending.temporary, entry.name, src_dir_fd=folder, dst_dir_fd=folder)
+    hands.outcome.count(files=1)
+
+
+def finish(hands: Hands, pending: Pending) -> None:
+    """Give a complete file its attributes and its name; a damaged one is removed and noted."""
+    entry = pending.entry
+    with hands.directories.open(entry.parent) as folder:
+        if pending.damage is not None:
+            os.unlink(pending.temporary, dir_fd=folder)
+            hands.outcome.damaged.add(entry.path, pending.damage)
+            return
+        fd = os.open(pending.temporary, _OPEN, dir_fd=folder)
+        try:
+            hands.settle(fd, entry)
+        finally:
+            os.close(fd)
+        os.rename(pending.temporary, entry.name, src_dir_fd=folder, dst_dir_fd=folder)
+    hands.outcome.count(files=1)
+
+
+def is_single(entry: Entry) -> bool:
+    """Whether one run is all there is of the file."""
+    content = entry.content
+    return content is not None and len(content.runs) == 1 and content.runs[0].offset == 0 and content.runs[0].length == entry.size
+
+
+def _create(temporary: bytes, folder: int) -> int:
+    try:
+        return os.open(temporary, _MAKE, 0o600, dir_fd=folder)
+    except FileExistsError:  # left by a run that was interrupted
+        os.unlink(temporary, dir_fd=folder)
+        return os.open(temporary, _MAKE, 0o600, dir_fd=folder)
+
+
+def _write(fd: int, data: memoryview, offset: int) -> None:
+    while data:
+        count = os.pwrite(fd, data, offset)
+        data, offset = data[count:], offset + count

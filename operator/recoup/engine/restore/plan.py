@@ -1,0 +1,99 @@
+"""Which blocks of which packs go where: the tree's runs, grouped so that each pack is fetched once.
+
+Pure bookkeeping, no I/O. Work is cut into windows of bounded memory; the pack that the walk is just in stays for the next window, so
+that a recovery point written in walk order is read with one request per pack.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from recoup.engine.records.content import Run
+from recoup.engine.records.nodes import ObjectRef
+from recoup.engine.records.rows import Place
+from recoup.engine.records.tree import Entry
+
+WINDOW_RUNS = 32_768
+WINDOW_BYTES = 512 * 2**20
+
+
+class Pending:
+    """One file in the making. `done` says when its last run has been written or given up; thread-safe."""
+
+    __slots__ = ("_lock", "_outstanding", "_planned", "damage", "entry", "temporary")
+
+    def __init__(self, entry: Entry, temporary: bytes) -> None:
+        self.entry, self.temporary = entry, temporary
+        self.damage: str | None = None
+        self._lock = threading.Lock()
+        self._outstanding, self._planned = 0, False
+
+    def add(self) -> None:
+        """One more run is planned."""
+        with self._lock:
+            self._outstanding += 1
+
+    def planned(self) -> bool:
+        """All runs are planned. True if they are all done, too, so that the caller finishes the file."""
+        with self._lock:
+            self._planned = True
+            return self._outstanding == 0
+
+    def done(self, damage: str | None = None) -> bool:
+        """One run is written, or lost to `damage`. True for the last one: the caller finishes the file."""
+        with self._lock:
+            self.damage = self.damage or damage
+            self._outstanding -= 1
+            return self._planned and self._outstanding == 0
+
+
+@dataclass
+class PackJob:
+    """What is wanted of one pack: by block number, the block's id and the runs that it feeds."""
+
+    object: ObjectRef
+    blocks: dict[int, tuple[bytes, list[tuple[Pending, Run]]]] = field(default_factory=dict)
+    wanted: int = 0
+    """Bytes of runs: about the plaintext that will be read."""
+
+    def pendings(self) -> Iterator[Pending]:
+        """Every (file, run) of the job, by file."""
+        for _, feeds in self.blocks.values():
+            for pending, _run in feeds:
+                yield pending
+
+
+class Planner:
+    """Collects runs; `take` hands out jobs when a window is full."""
+
+    def __init__(self, window_runs: int = WINDOW_RUNS, window_bytes: int = WINDOW_BYTES) -> None:
+        self._limits = (window_runs, window_bytes)
+        self._jobs: dict[ObjectRef, PackJob] = {}
+        self._latest: ObjectRef | None = None
+        self._runs = self._bytes = 0
+
+    def add(self, pending: Pending, run: Run, place: Place) -> None:
+        pending.add()
+        job = self._jobs.get(place.object)
+        if job is None:
+            job = self._jobs[place.object] = PackJob(place.object)
+        job.blocks.setdefault(place.number, (run.block, []))[1].append((pending, run))
+        job.wanted += run.length
+        self._latest = place.object
+        self._runs += 1
+        self._bytes += run.length
+
+    @property
+    def full(self) -> bool:
+        return self._runs >= self._limits[0] or self._bytes >= self._limits[1]
+
+    def take(self, *, everything: bool = False) -> list[PackJob]:
+        """The jobs collected so far, in the order in which the walk first met their packs; the latest stays unless `everything`."""
+        kept = None if everything or len(self._jobs) == 1 else self._jobs.pop(self._latest) if self._latest is not None else None
+        jobs = list(self._jobs.values())
+        self._jobs = {kept.object: kept} if kept is not None else {}
+        self._runs = sum(len(feeds) for _, feeds in kept.blocks.values()) if kept is not None else 0
+        self._bytes = kept.wanted if kept is not None else 0
+        return jobs

@@ -1,0 +1,51 @@
+"""The entrance of a restore: files or a device, and what the target's file system says, in our words."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from recoup.engine.points import OpenPoint
+from recoup.engine.records.manifest import SourceKind
+from recoup.engine.restore.attributes import Wishes
+from recoup.engine.restore.device import restore_device
+from recoup.engine.restore.outcome import Outcome
+from recoup.engine.restore.tree import restore_tree
+from recoup.errors import Denied, Invalid, Retryable
+from recoup.report import Progress
+
+
+def restore(point: OpenPoint, target: str, wishes: Wishes, outcome: Outcome, progress: Progress) -> None:
+    """Restore `point` to the directory or block device `target` and compare it, filling in `outcome` as it goes.
+
+    Returning means that everything is there and was read back. Raises Invalid, Denied, Retryable, Integrity.
+    """
+    try:
+        with disk_errors(target):
+            if point.manifest.kind is SourceKind.DEVICE:
+                restore_device(point, target, outcome, progress)
+            else:
+                restore_tree(point, target, wishes, outcome, progress)
+    finally:
+        outcome.bytes_fetched = point.objects.fetched
+        progress.end()
+
+
+@contextmanager
+def disk_errors(path: str) -> Iterator[None]:
+    """Raise Invalid, Denied or Retryable for the OSError of a target."""
+    try:
+        yield
+    except OSError as error:
+        where = f"target {path}: {os.fsdecode(error.filename) + ': ' if error.filename else ''}{error.strerror}"
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise Invalid(f"{where}; take a larger target", reason="TargetTooSmall") from error
+        if error.errno == errno.EFBIG:
+            raise Invalid(f"{where}: its file system cannot hold files of this size", reason="TargetTooSmall") from error
+        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            raise Denied(f"{where}; restore as root, or into a directory that you may write to") from error
+        if error.errno in {errno.EIO, errno.ESTALE, errno.ENXIO}:
+            raise Retryable(where, reason="TargetFailed") from error
+        raise Invalid(f"{where}; its file system cannot hold what the recovery point has", reason="TargetUnsuitable") from error
