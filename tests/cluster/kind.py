@@ -98,7 +98,7 @@ def _create(options: argparse.Namespace) -> None:
     target = options.kubeconfig or kubeconfigs.default()
     if target:
         kubeconfigs.merge(own, target)
-    print(f"cluster {options.name} is up; use it with:  export KUBECONFIG={target or own}", file=sys.stderr)
+    print(f"cluster {options.name} is up; use it with:  export KUBECONFIG={(target or own).resolve()}", file=sys.stderr)
 
 
 def _delete(options: argparse.Namespace) -> None:

@@ -6,8 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 from tests.cluster import (
@@ -25,6 +23,7 @@ from tests.cluster import (
     system,
     worker,
 )
+from tests.cluster.csi import launch
 from tests.cluster.node import Node
 from tests.cluster.trouble import Trouble
 
@@ -141,14 +140,9 @@ def _bring_up(node: Node) -> None:
     with _step("DNS, volume snapshots, storage"):
         dns.start(node)
         addons.start_snapshots(node)
-        _start_storage(node)
+        launch.start(node)
     with _step("node Ready"):
         node.wait("the node to be Ready", lambda: addons.can_run_pods(node), watch=("kubelet", "containerd", "kube-apiserver"))
-
-
-def _start_storage(node: Node) -> None:
-    if find_spec("tests.cluster.csi") and find_spec("tests.cluster.csi.launch"):
-        import_module("tests.cluster.csi.launch").start(node)
 
 
 @contextmanager

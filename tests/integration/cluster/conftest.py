@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +45,8 @@ class Namespace:
 
 @pytest.fixture
 def namespace(kind_cluster: KindCluster, request: pytest.FixtureRequest) -> Iterator[Namespace]:
-    name = re.sub("[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:60].strip("-")
+    words = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:50].strip("-")
+    name = f"{words}-{zlib.crc32(request.node.nodeid.encode()):08x}"
     kind_cluster.kubectl("create", "namespace", name)
     yield Namespace(kind_cluster, name)
     kind_cluster.kubectl("delete", "namespace", name, "--wait=false")

@@ -15,7 +15,7 @@ def test_a_snapshot_holds_what_was_there_and_becomes_a_volume(namespace: Namespa
     namespace.wait("volumesnapshot/point", "jsonpath={.status.readyToUse}=true")
     namespace.run_job("change", "echo after > /data/file", volumes={"/data": "data"})
     namespace.apply(claim("copy", storage_class, source="point"))
-    read = "cat /old/file /new/file; getfattr --only-values -n user.tag /old/file"
+    read = "cat /old/file /new/file; getfattr --absolute-names --only-values -n user.tag /old/file"
     assert namespace.run_job("read", read, volumes={"/old": "copy", "/new": "data"}) == "before\nafter\nkept"
 
 

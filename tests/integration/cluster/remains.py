@@ -1,0 +1,118 @@
+"""What is left of a cluster on this machine, looked for where the kernel keeps it and not where our own records say."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster import record
+from tests.cluster.node import Node
+from tests.cluster.processes import started_at
+
+SYSTEM_PATHS = (
+    "/var/lib/kubelet",
+    "/var/lib/cni",
+    "/etc/cni",
+    "/opt/cni",
+    "/var/log/pods",
+    "/var/log/containers",
+    "/run/containerd",
+    "/run/runc",
+)
+"""Where programs of a node would leave things if their namespaces leaked."""
+KERNEL_SETTINGS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "net/ipv4/conf/default/forwarding")
+
+
+@dataclass(frozen=True)
+class Traces:
+    """A running cluster's traces, taken down before it goes."""
+
+    folder: Path
+    cgroup: str
+    link: str
+    networks: tuple[str, ...]
+    namespaces: frozenset[str]
+    """As in `/proc/PID/ns`: `mnt:[4026532298]`. Containers' own included."""
+    processes: frozenset[int]
+
+    def remains(self) -> dict[str, list[str]]:
+        """What of it is still there, by kind; empty when nothing is.
+
+        The kernel gives numbers of dead clusters to new ones at once, so what living clusters of other runs have is not counted;
+        looked twice, because one of them may be coming up this moment.
+        """
+        return self._look() and self._look()
+
+    def _look(self) -> dict[str, list[str]]:
+        others = [traces_of(Node(other)) for name in record.every_name() if name != self.folder.name and (other := record.load(name))]
+        pids = set(_pids()).difference(*(other.processes for other in others))
+        namespaces = self.namespaces.difference(*(other.namespaces for other in others))
+        networks = set(self.networks).difference(*(other.networks for other in others))
+        links = {self.link}.difference(other.link for other in others)
+        found = {
+            "processes": [
+                f"{pid} {_command(pid)}"
+                for pid in pids
+                if pid in self.processes or str(self.folder) in _command(pid) or namespaces & _namespaces([pid])
+            ],
+            "namespaces": sorted(namespaces & _namespaces(pids)),
+            "mounts": _lines_with(f"{self.folder}/", (Path(f"/proc/{pid}/mountinfo") for pid in pids)),
+            "loop devices": [line for line in _run("losetup", "--all", "--raw", "--noheadings").splitlines() if f"{self.folder}/" in line],
+            "cgroups": [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/{self.cgroup}")],
+            "links": [link["ifname"] for link in json.loads(_run("ip", "-j", "link")) if link["ifname"] in links],
+            "routes": [route["dst"] for route in json.loads(_run("ip", "-j", "route")) if route["dst"] in networks],
+            "files": [str(self.folder)] if self.folder.exists() else [],
+        }
+        return {kind: things for kind, things in found.items() if things}
+
+
+def traces_of(node: Node) -> Traces:
+    inside = frozenset(pid for pid in _pids() if f"/recoup-{node.cluster}/" in _read(Path(f"/proc/{pid}/cgroup")))
+    networks = (node.addresses.pods, node.addresses.services, f"10.99.{node.addresses.number}.0/24")
+    namespaces = frozenset(_namespaces(inside) - _namespaces([os.getpid()]))
+    return Traces(node.folder, f"recoup-{node.cluster}", node.addresses.link, networks, namespaces, inside)
+
+
+def machine_state() -> dict[str, str]:
+    """What of the machine itself a cluster must not change."""
+    paths = {
+        path: ",".join(sorted(entry.name for entry in Path(path).iterdir())) if Path(path).is_dir() else "absent" for path in SYSTEM_PATHS
+    }
+    return paths | {name: _read(Path("/proc/sys", name)).strip() for name in KERNEL_SETTINGS}
+
+
+def _pids() -> list[int]:
+    """Every process but the dead whose parent has not asked for them yet: they hold nothing."""
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and started_at(int(entry.name)) is not None]
+
+
+def _namespaces(pids: Iterable[int]) -> set[str]:
+    found = set()
+    for pid in pids:
+        for kind in ("mnt", "net", "pid", "ipc", "uts"):
+            try:
+                found.add(str(Path(f"/proc/{pid}/ns/{kind}").readlink()))
+            except OSError:  # it ended meanwhile, or is a kernel thread
+                continue
+    return found
+
+
+def _command(pid: int) -> str:
+    return _read(Path(f"/proc/{pid}/cmdline")).replace("\0", " ")
+
+
+def _lines_with(text: str, files: Iterable[Path]) -> list[str]:
+    return [line for file in files for line in _read(file).splitlines() if text in line]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _run(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
