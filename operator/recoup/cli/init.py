@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recoup.cli.options import Location, location_options, output_option
-from recoup.errors import Usage
+from recoup.errors import Invalid, Usage
 
 if TYPE_CHECKING:
     from recoup.engine.keys.keyfile import KeyFile
+    from recoup.engine.stores.base import Store
 
 
 @click.command
@@ -54,6 +55,19 @@ def command(
 
 def _pinned(files: list[KeyFile], vault_id: bytes) -> bytes | None:
     return next((file.pins[vault_id] for file in files if vault_id in file.pins), None)
+
+
+def _refuse_second(store: Store, files: list[KeyFile]) -> None:
+    """Running init again must not make a second vault that nobody asked for."""
+    from recoup.engine.vault import ensure_location, existing_vault
+
+    ensure_location(store)
+    known = existing_vault(store, [vault for file in files for vault in file.pins])
+    if known is not None:
+        raise Invalid(
+            f"{store.url} holds vault {known.hex()} of this key already: use it as it is, or name the new one with --vault HEX",
+            reason="VaultExists",
+        )
 
 
 def _labels(labels: tuple[str, ...]) -> dict[str, str]:

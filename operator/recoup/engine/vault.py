@@ -114,6 +114,11 @@ def list_vaults(store: Store) -> list[bytes]:
     return [bytes.fromhex(name) for name in names if len(name) == 2 * ID_BYTES and set(name) <= set("0123456789abcdef")]
 
 
+def existing_vault(store: Store, pins: Iterable[bytes]) -> bytes | None:
+    """One of the pinned vaults that the location seems to hold, if there is one. A hint, as every listing."""
+    return next((vault for vault in list_vaults(store) if vault in set(pins)), None)
+
+
 def provision(
     store: Store,
     keks: Sequence[Kek],
@@ -125,12 +130,16 @@ def provision(
 ) -> Provisioned:
     """Make the vault, or open it if it exists. Idempotent; of two at once one makes it and the other opens what that one made.
 
-    A crash leaves at most objects that nothing names. Raises KeyUnavailable if the vault exists and no KEK here opens it, or
-    if it was opened but its root key is neither pinned nor proven by a secret KEK (somebody may have planted it).
+    A crash leaves at most objects that nothing names. With `pinned_root` the vault must exist. Raises KeyUnavailable if the
+    vault exists and no KEK here opens it, or if it was opened but its root key is neither pinned nor proven by a secret KEK
+    (somebody may have planted it).
     """
     location_id = ensure_location(store)
     log = Log(store, vault_id, root_public=pinned_root)
-    made = None if log.follow().initialised else _create(log, location_id, [*keks, *recipients], labels)
+    state = log.follow()
+    if pinned_root is not None:
+        state.require_identity()  # a vault made now would have another root key than the pinned one
+    made = None if state.initialised else _create(log, location_id, [*keks, *recipients], labels)
     unlocked = made or open_vault(log, keks, pinned=pinned_root is not None)
     return Provisioned(unlocked.writer, unlocked.catalogue, unlocked.fingerprint, created=made is not None)
 

@@ -133,9 +133,12 @@ class Log:
                 created = stored == data
             else:
                 stored = data if created else self._get(name)
-            if created or (stored is not None and _is_ours(stored, name, nonce)):
-                return state.take(seq, stored if stored is not None else data)
-            return None
+            if not created and (stored is None or not _is_ours(stored, name, nonce)):
+                return None
+            entry = state.take(seq, stored or data)
+            if entry is None:
+                raise LogRejected(f"the entry stands in the log as {name}, but does not count: {state.complaints[-1][1]}")
+            return entry
         return None
 
     def _speaker(self, body: Body, key: SigningKey, init_ids: tuple[bytes, bytes] | None) -> tuple[Signer, int, bytes, bytes]:

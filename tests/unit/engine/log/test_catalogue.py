@@ -1,0 +1,142 @@
+"""The catalogue: what was committed is listed, cheaply again, and what a mover claims is not believed."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+import pytest
+
+from recoup.engine.catalogue import Catalogue, Point, read_catalogue, session_id, sign_ticket
+from recoup.engine.keys.signing import SigningKey
+from recoup.engine.keys.tickets import ticket_from_text
+from recoup.engine.log.bodies import Attest, Commit
+from recoup.engine.log.points import PointRecord, open_point, seal_point
+from recoup.engine.vault import Unlocked
+from recoup.errors import Integrity, Invalid
+from tests.faults.store import FaultStore
+from tests.unit.engine.keys.vaults import unlocked
+from tests.unit.engine.log.entries import digest, open_body
+
+RECORD = PointRecord(
+    point="snapshot-uid",
+    snapshot="daily-20260101t000000z",
+    policy="daily",
+    consistency="CrashConsistent",
+    volumes_expected=("pvc-a", "pvc-b"),
+    source='{"namespace":"team-a"}',
+    kind="directory",
+    started=1,
+    finished=2,
+    files=3,
+    bytes_total=4,
+    bytes_read=5,
+    bytes_stored=6,
+    errors=0,
+    tool="recoup 0.1.0",
+)
+
+
+@pytest.fixture
+def vault() -> Unlocked:
+    return unlocked()
+
+
+def run(vault: Unlocked, session: bytes, ticket: bytes = b"", sealed: bytes | None = None) -> bytes:
+    """One OPEN and COMMIT; returns the manifest's digest."""
+    writer = vault.writer
+    record = seal_point(writer.meta_key, writer.identity, writer.generation, session, RECORD) if sealed is None else sealed
+    opened = vault.log.append(open_body(session, ticket), writer.signer).head.seq
+    manifest = digest()
+    vault.log.append(Commit(session, opened, ticket, manifest, digest(), (), b"", record), writer.signer)
+    return manifest
+
+
+def listed(vault: Unlocked) -> Catalogue:
+    return read_catalogue(vault.log.store, vault.identity.vault_id, vault.catalogue)
+
+
+def test_points_are_listed_in_log_order_with_what_the_ticket_says(vault: Unlocked) -> None:
+    session = session_id("snapshot-uid", "pvc-a")
+    ticket = ticket_from_text(sign_ticket(vault.catalogue, "policy-uid", "slot", "pvc-a", session))
+    ids = [run(vault, session, ticket), run(vault, os.urandom(16))]
+    first, second = listed(vault).points
+    assert [first.id, second.id] == [manifest.hex() for manifest in ids]
+    assert first == Point(ids[0].hex(), session.hex(), 2, 1, "policy-uid", "slot", "pvc-a", RECORD)
+    assert (second.policy_uid, second.slot, second.pvc_uid) == ("", "", "")
+    assert listed(vault).fingerprint == vault.fingerprint
+
+
+def test_reading_on_costs_one_request_and_opens_only_what_is_new(vault: Unlocked) -> None:
+    for _ in range(3):
+        run(vault, os.urandom(16))
+    store = FaultStore(vault.log.store)
+    vault_id = vault.identity.vault_id
+    first = read_catalogue(store, vault_id, vault.catalogue)
+    del store.calls[:]
+    again = read_catalogue(store, vault_id, vault.catalogue, first.cursor)
+    assert again.points == first.points
+    assert len(store.calls) == 1
+    run(vault, os.urandom(16))
+    more = read_catalogue(store, vault_id, vault.catalogue, again.cursor)
+    assert more.points[:3] == first.points
+    assert len(more.points) == 4
+    assert more.points[0].record is first.points[0].record
+
+
+def test_a_record_that_a_writer_made_unreadable_hides_no_point(vault: Unlocked) -> None:
+    session = os.urandom(16)
+    foreign = seal_point(vault.writer.meta_key, vault.identity, 1, os.urandom(16), RECORD)
+    for sealed in (b"", os.urandom(336), foreign):
+        run(vault, os.urandom(16), sealed=sealed)
+    points = listed(vault).points
+    assert len(points) == 3
+    assert [point.record for point in points] == [None] * 3
+    with pytest.raises(Integrity, match=session.hex()):
+        open_point(vault.writer.meta_key, vault.identity, 1, session, foreign)
+
+
+def test_a_point_claims_no_policy_by_its_record_alone(vault: Unlocked) -> None:
+    session = os.urandom(16)
+    claim = msgspec.structs.replace(RECORD, policy="daily", point="snapshot-uid")
+    run(vault, session, sealed=seal_point(vault.writer.meta_key, vault.identity, 1, session, claim))
+    assert listed(vault).points[0].policy_uid == ""
+
+
+def test_attests_show_the_highest_level_and_the_newest_time(vault: Unlocked) -> None:
+    one, two = run(vault, os.urandom(16)), run(vault, os.urandom(16))
+    entries = [vault.log.append(Attest(level, (one,), 1, 1), vault.reader.signer) for level in (4, 1)]
+    first, second = listed(vault).points
+    assert (first.verified_level, first.verified_at) == (4, entries[-1].head.time)
+    assert (second.id, second.verified_level) == (two.hex(), None)
+
+
+def test_another_root_key_or_an_empty_place_is_no_catalogue(vault: Unlocked) -> None:
+    other = unlocked(vault_id=vault.identity.vault_id)
+    with pytest.raises(Integrity) as caught:
+        read_catalogue(vault.log.store, vault.identity.vault_id, other.catalogue)
+    assert caught.value.reason == "NoVault"
+    with pytest.raises(Integrity, match="it is empty"):
+        read_catalogue(vault.log.store, os.urandom(16), vault.catalogue)
+
+
+def test_a_key_that_does_not_list_shows_points_without_records(vault: Unlocked) -> None:
+    run(vault, os.urandom(16))
+    keys = msgspec.structs.replace(vault.catalogue, meta_keys={})
+    assert read_catalogue(vault.log.store, vault.identity.vault_id, keys).points[0].record is None
+
+
+def test_session_ids_are_fixed_and_differ_by_snapshot_and_volume() -> None:
+    assert session_id("a", "b") == session_id("a", "b")
+    assert len({session_id("a", "b"), session_id("a", "c"), session_id("ab", ""), session_id("", "ab"), session_id("b", "a")}) == 5
+    assert all(len(session_id(one, "x")) == 16 for one in ("", "y"))
+
+
+def test_a_ticket_of_another_run_key_opens_no_session(vault: Unlocked) -> None:
+    session = os.urandom(16)
+    keys = msgspec.structs.replace(vault.catalogue, run_private=SigningKey.generate().raw)
+    ticket = ticket_from_text(sign_ticket(keys, "policy-uid", "slot", "pvc-a", session))
+    with pytest.raises(Invalid, match="run key"):
+        vault.log.append(open_body(session, ticket), vault.writer.signer)
+    with pytest.raises(Invalid, match="base64"):
+        ticket_from_text("ü")
