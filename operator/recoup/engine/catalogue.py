@@ -10,7 +10,8 @@ import threading
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from recoup.engine.format.names import log_name
+from recoup.engine.descriptor import MAX_DESCRIPTOR_BYTES, decode_location
+from recoup.engine.format.names import LOCATION_DESCRIPTOR, log_name
 from recoup.engine.keys.roles import CatalogueKeys, VaultIdentity
 from recoup.engine.keys.tickets import Ticket, issue_ticket, read_ticket, session_id, ticket_to_text
 from recoup.engine.log.facts import Committed
@@ -18,9 +19,20 @@ from recoup.engine.log.follow import Log
 from recoup.engine.log.points import PointRecord, open_point
 from recoup.engine.log.state import LogState
 from recoup.engine.stores.base import Store
-from recoup.errors import Integrity
+from recoup.errors import Integrity, NotFound
 
-__all__ = ["Catalogue", "CatalogueKeys", "Cursor", "Point", "PointRecord", "points_of", "read_catalogue", "session_id", "sign_ticket"]
+__all__ = [
+    "Catalogue",
+    "CatalogueKeys",
+    "Cursor",
+    "Point",
+    "PointRecord",
+    "points_of",
+    "read_catalogue",
+    "read_location",
+    "session_id",
+    "sign_ticket",
+]
 
 
 class MetaKeys(Protocol):
@@ -87,6 +99,14 @@ def read_catalogue(store: Store, vault_id: bytes, keys: MetaKeys, cursor: Cursor
         identity = state.require_identity()
         points = points_of(state, keys, cursor.points)
         return Catalogue(identity.fingerprint, points, state.next_seq, state.invalid, state.squatted, tuple(state.breaks), cursor)
+
+
+def read_location(store: Store) -> bytes | None:
+    """The location's id, or None if nothing was ever stored there. One request; raises what the store raises, and Integrity."""
+    try:
+        return decode_location(store.get(LOCATION_DESCRIPTOR, MAX_DESCRIPTOR_BYTES), store.url).id
+    except NotFound:
+        return None
 
 
 def points_of(state: LogState, keys: MetaKeys, known: dict[bytes, Point] | None = None) -> tuple[Point, ...]:
