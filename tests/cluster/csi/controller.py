@@ -120,7 +120,7 @@ class Controller(csi_pb2_grpc.ControllerServicer):  # type: ignore[misc]
         if limit and limit < max(required, self._volumes.volume(request.volume_id).capacity):
             raise Refused(grpc.StatusCode.OUT_OF_RANGE, f"volume {request.volume_id} is or must be larger than {limit} bytes")
         volume = self._volumes.grow(request.volume_id, required)
-        return csi.ControllerExpandVolumeResponse(capacity_bytes=volume.capacity, node_expansion_required=volume.mode == "Block")
+        return csi.ControllerExpandVolumeResponse(capacity_bytes=volume.capacity, node_expansion_required=False)
 
     def _need_snapshots(self) -> None:
         if not self._with_snapshots:

@@ -18,8 +18,8 @@ DRIVER_WITHOUT_SNAPSHOTS = "nosnap.csi.recoup.test"
 ZONE, OTHER_ZONE = "zone-a", "zone-b"
 """The node is in the first; volumes can be made for both, so that placement can be tested with a node that isn't real."""
 MANIFESTS = Path(__file__).with_name("manifests.yaml")
-FAST_RETRIES = ("--retry-interval-start=200ms", "--retry-interval-max=10s")
-"""A test that heals a fault should see it healed in seconds; the defaults back off to five minutes."""
+RETRIES = ("--retry-interval-max=10s",)
+"""After a fault is healed a test should see it healed: the default backs off to five minutes. The first retry is as usual."""
 
 
 def start(node: Node) -> None:
@@ -62,8 +62,8 @@ def sidecar_commands(state: Path, kubeconfig: Path) -> dict[str, list[str]]:
         ("csi-snapshotter", DRIVER, "csi-snapshotter", ["--extra-create-metadata"]),
         ("csi-resizer", DRIVER, "csi-resizer", ["--handle-volume-inuse-error=false"]),
     ):
-        common = [f"--csi-address={socket_of(state, driver)}", f"--kubeconfig={kubeconfig}", "--kube-api-qps=100", "--kube-api-burst=200"]
-        made[name] = [str(program(sidecar)), *common, *FAST_RETRIES, *options]
+        common = [f"--csi-address={socket_of(state, driver)}", f"--kubeconfig={kubeconfig}"]
+        made[name] = [str(program(sidecar)), *common, *RETRIES, *options]
     return made
 
 

@@ -8,7 +8,7 @@ import csi_pb2 as csi  # type: ignore[import-not-found]  # generated, see stubs.
 import csi_pb2_grpc  # type: ignore[import-not-found]
 import grpc
 
-from tests.cluster.csi import devices, pool, publishing
+from tests.cluster.csi import pool, publishing
 from tests.cluster.csi.answers import answered, need
 from tests.cluster.csi.controller import TOPOLOGY, mode_of
 from tests.cluster.csi.volumes import Refused, Volumes
@@ -20,7 +20,7 @@ class Node(csi_pb2_grpc.NodeServicer):  # type: ignore[misc]
 
     def NodeGetCapabilities(self, request: Any, context: grpc.ServicerContext) -> Any:
         rpc = csi.NodeServiceCapability.RPC
-        types = (rpc.EXPAND_VOLUME, rpc.GET_VOLUME_STATS, rpc.SINGLE_NODE_MULTI_WRITER)
+        types = (rpc.GET_VOLUME_STATS, rpc.SINGLE_NODE_MULTI_WRITER)
         return csi.NodeGetCapabilitiesResponse(capabilities=[csi.NodeServiceCapability(rpc=rpc(type=each)) for each in types])
 
     def NodeGetInfo(self, request: Any, context: grpc.ServicerContext) -> Any:
@@ -60,16 +60,6 @@ class Node(csi_pb2_grpc.NodeServicer):  # type: ignore[misc]
             usage.used = pool.used_bytes(self._volumes.data(volume))
             usage.available = max(0, volume.capacity - usage.used)
         return csi.NodeGetVolumeStatsResponse(usage=[usage])
-
-    @answered
-    def NodeExpandVolume(self, request: Any) -> Any:
-        need(volume_id=request.volume_id, volume_path=request.volume_path)
-        volume = self._volumes.volume(request.volume_id)
-        self._need_path(request.volume_path)
-        if volume.mode == "Block":
-            for device in devices.attached(self._volumes.data(volume)):
-                devices.resize(device)
-        return csi.NodeExpandVolumeResponse(capacity_bytes=volume.capacity)
 
     def _need_path(self, path: str) -> None:
         if not Path(path).exists():

@@ -99,7 +99,7 @@ class Volumes:
                 _remove(self._volumes / volume_id)
 
     def grow(self, volume_id: str, size: int) -> Volume:
-        """Give the volume at least this size; never less than it has."""
+        """Give the volume at least this size; never less than it has. Whoever uses it sees the new size at once."""
         with self._changing:
             volume = self.volume(volume_id)
             if size > volume.capacity:
@@ -157,6 +157,8 @@ class Volumes:
         if volume.mode == "Block":
             with self.data(volume).open("ab") as disk:
                 disk.truncate(volume.capacity)
+            for device in devices.attached(self.data(volume)):
+                devices.resize(device)
         else:
             pool.limit(self.data(volume), volume.capacity)
 

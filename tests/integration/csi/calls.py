@@ -68,10 +68,7 @@ class Calls:
     def unpublish(self, volume: str, target: Path) -> None:
         self.node.NodeUnpublishVolume(self.csi.NodeUnpublishVolumeRequest(volume_id=volume, target_path=str(target)))
 
-    def expand(self, volume: str, size: int, target: Path) -> None:
+    def expand(self, volume: str, size: int) -> None:
         wanted = self.csi.CapacityRange(required_bytes=size)
-        answer = self.controller.ControllerExpandVolume(self.csi.ControllerExpandVolumeRequest(volume_id=volume, capacity_range=wanted))
-        if answer.node_expansion_required:
-            self.node.NodeExpandVolume(
-                self.csi.NodeExpandVolumeRequest(volume_id=volume, volume_path=str(target), volume_capability=self.capability("block"))
-            )
+        request = self.csi.ControllerExpandVolumeRequest(volume_id=volume, capacity_range=wanted)
+        assert not self.controller.ControllerExpandVolume(request).node_expansion_required

@@ -95,7 +95,7 @@ def test_a_size_is_enforced_and_grows(driver: DriverProcess, calls: Calls, tmp_p
     full = subprocess.run(fill, capture_output=True, text=True, check=False)
     assert full.returncode != 0
     assert "Disk quota exceeded" in full.stderr
-    calls.expand(volume, 64 * MIB, target)
+    calls.expand(volume, 64 * MIB)
     assert subprocess.run(fill, capture_output=True, check=False).returncode == 0
     usage = calls.node.NodeGetVolumeStats(calls.csi.NodeGetVolumeStatsRequest(volume_id=volume, volume_path=str(target))).usage[0]
     assert usage.total == 64 * MIB
@@ -124,7 +124,7 @@ def test_a_block_volume_is_snapshotted_with_what_was_written_and_grows(driver: D
     place = calls.publish(copy, tmp_path / "disk-copy", kind="block")
     assert subprocess.run(driver.inside("cat", str(place)), capture_output=True, check=True).stdout == content
     assert calls.publish(copy, place, kind="block") == place
-    calls.expand(copy, 16 * MIB, place)
+    calls.expand(copy, 16 * MIB)
     assert driver.run("blockdev", "--getsize64", str(place)) == f"{16 * MIB}\n"
     before = loops.backed_by(driver.state)
     calls.unpublish(volume, target)
