@@ -16,7 +16,7 @@ _SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 
 def parse_duration(text: str) -> timedelta:
     """Raises Invalid with the accepted forms."""
-    match = _PARTS.match(text)
+    match = _PARTS.fullmatch(text)
     if match is None or not text:
         raise Invalid(f"{text!r} is not a duration: write 90s, 15m, 4h, 30d, 8w or a sum such as 4h30m", reason="InvalidDuration")
     return timedelta(seconds=sum(int(part[:-1]) * _SECONDS[part[-1]] for part in match.groups() if part))

@@ -19,7 +19,7 @@ _FACTORS = {
 
 def parse_quantity(value: str | float) -> Decimal:
     """Raises Invalid if the API server would not have taken it either."""
-    match = _QUANTITY.match(str(value))
+    match = _QUANTITY.fullmatch(str(value))
     if match is None:
         raise Invalid(f"{value!r} is not a Kubernetes quantity such as 10Gi, 500M or 250m", reason="InvalidQuantity")
     number, exponent, suffix = match.groups()

@@ -46,6 +46,7 @@ class RestoreTarget(Spec, frozen=True):
     storage_class_name: str | None = None
     size: str | int | None = None
     access_modes: tuple[AccessMode, ...] = ()
+    topology: dict[str, str] | None = None
 
 
 class RestoreVolume(Spec, frozen=True):

@@ -8,7 +8,7 @@ absence of the controller only the newest slot is still run. plan/policy.py turn
 from datetime import datetime, timedelta
 from itertools import islice
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from recoup.api.backuppolicy import MAX_RUNS, BackupPolicyStatus, Run, RunResult
 from recoup.api.backupsnapshot import BackupSnapshot, Trigger
@@ -22,6 +22,7 @@ COUNT_LIMIT = 1000
 SUSPENDED = "Suspended"
 
 _SECOND = timedelta(seconds=1)
+_YEAR = timedelta(days=366)
 _WORTH_TELLING = timedelta(minutes=1)
 
 
@@ -79,11 +80,11 @@ def keep_ledger(
     timetable: Timetable, before: Before, snapshots: tuple[BackupSnapshot, ...], obstacles: Obstacles, *, now: datetime
 ) -> Ledger:
     """Bring the ledger up to date and say what is due. `snapshots`: those of the policy, whoever made them."""
-    runs = {run.slot: run for run in _ran(timetable, snapshots)} | {run.slot: run for run in before.status.last_runs}
+    runs = _known(timetable, before.status.last_runs, _ran(timetable, snapshots))
     taken = frozenset(runs)
     if obstacles.suspended:
         return Ledger(runs=_newest_first(runs))
-    since = _since(timetable, before, taken, now)
+    since = _since(before, now)
     if before.suspended:
         since = now
         _note(runs, timetable, (max((*taken, before.created)), now - timetable.delay), RunResult.SKIPPED, Refusal(SUSPENDED, "suspended"))
@@ -135,11 +136,11 @@ def with_run(runs: tuple[Run, ...], run: Run) -> tuple[Run, ...]:
     return _newest_first({entry.slot: entry for entry in runs} | {run.slot: run})
 
 
-def _since(timetable: Timetable, before: Before, taken: frozenset[datetime], now: datetime) -> datetime:
+def _since(before: Before, now: datetime) -> datetime:
     """The moment after which starts are looked at: earlier ones are settled, or were never promised."""
     promised = before.status.next_run
-    if before.status.observed_generation is None:  # seen for the first time, or the status was lost
-        return max((before.created, *(timetable.starts(slot) for slot in taken)))
+    if before.status.observed_generation is None:  # seen for the first time, or no status could be written yet
+        return before.created
     if promised is None or (before.changed and promised > now):
         return now
     return promised - _SECOND
@@ -152,11 +153,25 @@ def _note(runs: dict[datetime, Run], timetable: Timetable, span: tuple[datetime,
     open_slots = [slot for slot in islice(slots_between(timetable.slots, *span), COUNT_LIMIT) if slot not in runs]
     if not open_slots:
         return
-    newest = max(latest_slot(timetable.slots, *span) or open_slots[-1], open_slots[-1])
+    last = latest_slot(timetable.slots, *span)
+    newest = last if last is not None and last not in runs else open_slots[-1]
     message = f"{why.message} ({COUNT_LIMIT} slots or more)" if len(open_slots) == COUNT_LIMIT else why.message
     runs[newest] = Run(
         slot=newest, result=result, reason=why.reason, message=message, slots=len(open_slots) if len(open_slots) > 1 else None
     )
+
+
+def _known(timetable: Timetable, lines: tuple[Run, ...], made: list[Run]) -> dict[datetime, Run]:
+    """The ledger as written, and what there are BackupSnapshots of. Where a second controller was a moment ahead, theirs is the truth."""
+    runs = {run.slot: run for run in made}
+    for line in lines:
+        if line.slot not in runs or line.result is RunResult.RAN:
+            runs[line.slot] = line
+        elif line.slots is not None and timetable.slots is not None:  # the rest of a series goes by the slot before
+            slot = latest_slot(timetable.slots, line.slot - _YEAR, line.slot - _SECOND)
+            if slot is not None and slot not in runs:
+                runs[slot] = structs.replace(line, slot=slot, slots=line.slots - 1 if line.slots > 2 else None)
+    return runs
 
 
 def _ran(timetable: Timetable, snapshots: tuple[BackupSnapshot, ...]) -> list[Run]:

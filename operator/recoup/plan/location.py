@@ -102,7 +102,7 @@ def plan_location(observed: LocationObserved, now: datetime) -> Plan:
 
 def settings_hash(location: BackupLocation) -> str:
     """Stands for the settings that a probe is about: with others, the place is another one."""
-    return short_hash(msgspec.json.encode(location.spec.s3).decode())
+    return short_hash(msgspec.json.encode(msgspec.structs.astuple(location.spec.s3)).decode())
 
 
 def pin_vaults(pinned: tuple[Vault, ...], seen: tuple[Vault, ...]) -> tuple[tuple[Vault, ...], Vault | None]:

@@ -124,7 +124,7 @@ def _before(policy: BackupPolicy) -> Before:
     return Before(
         created=policy.metadata.creation_timestamp,
         status=status,
-        changed=status.observed_generation != policy.metadata.generation,
+        changed=status.observed_generation not in (None, policy.metadata.generation),
         suspended=ready is not None and ready.reason == SUSPENDED,
         hold=Refusal(stalled.reason, stalled.message) if stalled else None,
     )
