@@ -1,0 +1,143 @@
+"""One RestoreRequest: what was observed and the time in, the next writes and the whole status out.
+
+Settle the plan (restore_resolve.py), take each volume one step on (restore_volume.py, handback.py), say how it stands (restore_status.py).
+Running it twice, on two replicas, or again after a stop behind any write ends in the same objects: tests/faults proves it for every prefix.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from recoup.api.backuplocation import BackupLocation
+from recoup.api.objects import decode, encode
+from recoup.api.restorerequest import KIND, RestorePlan, RestoreRequest, RestoreRequestStatus, RestoreState
+from recoup.plan.access import Refusal
+from recoup.plan.actions import Object, Plan
+from recoup.plan.handback import RestoreView, release
+from recoup.plan.objects.identity import Owner
+from recoup.plan.observed import RestoreObserved
+from recoup.plan.restore_resolve import is_final, needs_record, resolve_restore, target_of, wanted_place
+from recoup.plan.restore_source import reader_of, source_vault
+from recoup.plan.restore_status import describe_restore, is_over, note_outcome, refused_status
+from recoup.plan.restore_volume import Terms, step_volume, view_volume
+
+_RETRY = 60.0
+_BEFORE_FILLED = (RestoreState.WAITING, RestoreState.RESTORING)
+
+
+def is_at_rest(request: Object) -> bool:
+    """The restore is over as far as its status tells: only its children still need a look."""
+    return decode(RestoreRequest, request).status.completed_at is not None
+
+
+def wants_catalogue(observed: RestoreObserved) -> bool:
+    """Whether this look needs the vault's catalogue: to settle the plan, and to place movers; `observed` is complete but for that."""
+    request = decode(RestoreRequest, observed.request)
+    if request.status.completed_at is not None:
+        return False
+    if request.status.plan is None:
+        return True
+    return any(view.volume is None and view.known.state in _BEFORE_FILLED for view in _views(observed, request, request.status.plan))
+
+
+def plan_restore(observed: RestoreObserved, now: datetime) -> Plan:
+    """The next step of the restore."""
+    request = decode(RestoreRequest, observed.request)
+    plan = request.status.plan
+    if request.metadata.deletion_timestamp is not None:
+        views = _views(observed, request, plan) if plan else []
+        return Plan(actions=tuple(action for view in views for action in release(view, request.metadata.uid)), requeue_after=2.0)
+    if plan is None:
+        return _plan_beginning(observed, request, now)
+    return _plan_volumes(observed, request, plan, now)
+
+
+def _plan_beginning(observed: RestoreObserved, request: RestoreRequest, now: datetime) -> Plan:
+    before, generation = request.status, request.metadata.generation
+    if before.completed_at is not None:
+        return Plan()
+    resolution = resolve_restore(observed, now)
+    if resolution.refusal is not None:
+        final = is_final(resolution.refusal)
+        status = refused_status(before, resolution.refusal, final=final, by_itself=resolution.by_itself, now=now, generation=generation)
+        again = None if final else _RETRY / 4 if resolution.by_itself else _RETRY
+        return Plan(status=encode(status), events=note_outcome(before.conditions, status.conditions), requeue_after=again)
+    assert resolution.plan is not None
+    views = _views(observed, request, resolution.plan)
+    settled = msgspec.structs.replace(
+        before, plan=resolution.plan, started_at=now.replace(microsecond=0), volumes=tuple(view.known for view in views)
+    )
+    status = _described(request, settled, now, cleaning=False)
+    return Plan(status=encode(status), events=note_outcome(before.conditions, status.conditions), requeue_after=0.0)
+
+
+def _plan_volumes(observed: RestoreObserved, request: RestoreRequest, plan: RestorePlan, now: datetime) -> Plan:
+    before = request.status
+    terms = _terms(observed, request, plan, now)
+    views = _views(observed, request, plan)
+    steps = [step_volume(view, observed, terms) for view in views]
+    cleaning = any(view.children(request.metadata.uid) for view in views)
+    settled = msgspec.structs.replace(before, volumes=tuple(step.known for step in steps))
+    status = _described(request, settled, now, cleaning=cleaning)
+    again = [step.again for step in steps if step.again is not None]
+    return Plan(
+        actions=tuple(action for step in steps for action in step.actions),
+        status=encode(status),
+        events=note_outcome(before.conditions, status.conditions),
+        requeue_after=min(again, default=None if is_over(status) else _RETRY),
+    )
+
+
+def _described(request: RestoreRequest, status: RestoreRequestStatus, now: datetime, *, cleaning: bool) -> RestoreRequestStatus:
+    metadata = request.metadata
+    return describe_restore(status, created=metadata.creation_timestamp, now=now, generation=metadata.generation, cleaning=cleaning)
+
+
+def _views(observed: RestoreObserved, request: RestoreRequest, plan: RestorePlan) -> list[RestoreView]:
+    known = {volume.source: volume for volume in request.status.volumes}
+    return [view_volume(observed, _owner(request), planned, known.get(planned.source)) for planned in plan.volumes]
+
+
+def _owner(request: RestoreRequest) -> Owner:
+    metadata = request.metadata
+    return Owner(kind=KIND, namespace=metadata.namespace or "", name=metadata.name, uid=metadata.uid)
+
+
+def _terms(observed: RestoreObserved, request: RestoreRequest, plan: RestorePlan, now: datetime) -> Terms:
+    namespace = observed.namespace
+    location = decode(BackupLocation, observed.location) if observed.location else None
+    return Terms(
+        owner=_owner(request),
+        plan=plan,
+        location=location.spec if location else None,
+        denied=_denied(request, plan, namespace, location),
+        namespace_ending=namespace is None or bool(namespace["metadata"].get("deletionTimestamp")),
+        started_at=request.status.started_at or now,
+        cancel=request.spec.cancel,
+        places=_places(observed, request, plan),
+        now=now,
+    )
+
+
+def _denied(request: RestoreRequest, plan: RestorePlan, namespace: Object | None, location: BackupLocation | None) -> Refusal | None:
+    """The right to read is judged again before every mover: grants are taken back, and a status is no proof of one."""
+    if namespace is None or location is None:
+        return None
+    vault = source_vault(request, reader_of(request, namespace), location)
+    if isinstance(vault, Refusal):
+        return vault
+    if vault.id != plan.vault:
+        return Refusal("NotGranted", f"vault {plan.vault} is not that of namespace {plan.namespace} at BackupLocation {plan.location}")
+    return None
+
+
+def _places(observed: RestoreObserved, request: RestoreRequest, plan: RestorePlan) -> dict[str, Object | None]:
+    """Where each mover is to run, for classes that wait for their first consumer; without an entry, it can't be told yet."""
+    classes = {item["metadata"]["name"]: item for item in observed.storage_classes}
+    recorded = {point.manifest: point.source.node_affinity for point in observed.catalogue.points} if observed.catalogue else {}
+    places: dict[str, Object | None] = {}
+    for volume in plan.volumes:
+        target, storage_class = target_of(request, volume.source), classes.get(volume.storage_class_name or "")
+        if volume.manifest in recorded or not needs_record(target, storage_class):
+            places[volume.source] = wanted_place(target, storage_class, recorded.get(volume.manifest))
+    return places

@@ -1,0 +1,117 @@
+"""The status of a RestoreRequest: conditions and columns, from its plan and its volumes.
+
+Restored, and with it Ready, is True when every volume was written, compared and handed over, and never otherwise.
+"""
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from recoup.api.conditions import READY, RECONCILING, Conditions, find_condition, set_condition, set_ready, set_reconciling, set_stalled
+from recoup.api.durations import to_duration
+from recoup.api.quantities import to_quantity
+from recoup.api.restorerequest import RESOLVED, RESTORED, RestoredVolume, RestorePlan, RestoreRequestStatus, RestoreState, RestoreSummary
+from recoup.plan.access import Refusal
+from recoup.plan.actions import EventNote, EventType
+
+_FINAL = (RestoreState.RESTORED, RestoreState.FAILED, RestoreState.CANCELLED)
+_BY_ITSELF = frozenset({"ReadingLocation", "Restoring", "HandingOver", "Restored", "MoverEnding"})
+_SHOWN = 8
+
+
+def is_over(status: RestoreRequestStatus) -> bool:
+    """Every volume has its outcome."""
+    return status.plan is not None and bool(status.volumes) and all(volume.state in _FINAL for volume in status.volumes)
+
+
+def refused_status(
+    status: RestoreRequestStatus, refusal: Refusal, *, final: bool, by_itself: bool, now: datetime, generation: int
+) -> RestoreRequestStatus:
+    """Nothing was begun, and why. final: it never will be; by_itself: it may go on without anybody's help."""
+    say = set_reconciling if by_itself else set_stalled
+    conditions = say(status.conditions, refusal.reason, refusal.message, now=now, generation=generation)
+    conditions = set_condition(conditions, RESOLVED, False, refusal.reason, refusal.message, now=now, generation=generation)
+    ended = now.replace(microsecond=0) if final else None
+    return msgspec.structs.replace(status, conditions=conditions, observed_generation=generation, completed_at=status.completed_at or ended)
+
+
+def describe_restore(
+    status: RestoreRequestStatus, *, created: datetime | None, now: datetime, generation: int, cleaning: bool
+) -> RestoreRequestStatus:
+    """Conditions and columns for the volumes as they stand. `cleaning`: some of our objects still exist."""
+    assert status.plan is not None
+    over = is_over(status)
+    completed = status.completed_at or (now.replace(microsecond=0) if over else None)
+    conditions = _conditions(status, now=now, generation=generation)
+    if over and cleaning:
+        message = "the restore is over, and what it left unfinished is being removed"
+        conditions = set_condition(conditions, RECONCILING, True, "CleaningUp", message, now=now, generation=generation)
+    return msgspec.structs.replace(
+        status,
+        observed_generation=generation,
+        conditions=conditions,
+        completed_at=completed,
+        duration=to_duration(completed - created) if completed and created else None,
+        summary=_summary(status.plan, status.volumes, over=over),
+    )
+
+
+def note_outcome(before: Conditions, after: Conditions) -> tuple[EventNote, ...]:
+    """One Event when the reason of Ready changes."""
+    old, new = find_condition(before, READY), find_condition(after, READY)
+    if new is None or (old is not None and (old.status, old.reason) == (new.status, new.reason)):
+        return ()
+    kind = EventType.NORMAL if new.reason in _BY_ITSELF else EventType.WARNING
+    return (EventNote(kind, new.reason, new.message),)
+
+
+def _conditions(status: RestoreRequestStatus, *, now: datetime, generation: int) -> Conditions:
+    plan, volumes = status.plan, status.volumes
+    assert plan is not None
+    chosen = f"{plan.snapshot or 'the recovery point'} of {plan.taken_at.isoformat()} from BackupLocation {plan.location}"
+    conditions = set_condition(status.conditions, RESOLVED, True, "Resolved", chosen, now=now, generation=generation)
+    restored = sum(volume.state is RestoreState.RESTORED for volume in volumes)
+    counts = f"{restored} of {len(volumes)} volumes are restored, compared and handed over"
+    if restored == len(volumes):
+        conditions = set_condition(conditions, RESTORED, True, "Restored", counts, now=now, generation=generation)
+        return set_ready(conditions, "Restored", counts, now=now, generation=generation)
+    reason, message = _reason(volumes), _message(counts, volumes)
+    conditions = set_condition(conditions, RESTORED, False, reason, message, now=now, generation=generation)
+    say = set_stalled if is_over(status) else set_reconciling
+    return say(conditions, reason, message, now=now, generation=generation)
+
+
+def _reason(volumes: tuple[RestoredVolume, ...]) -> str:
+    """One word for the request: what failed if it is over, else what is in the way, else what is going on."""
+    if all(volume.state in _FINAL for volume in volumes):
+        failed = [volume for volume in volumes if volume.state is not RestoreState.RESTORED]
+        if any(volume.state is RestoreState.CANCELLED for volume in failed):
+            return "Cancelled"
+        reasons = {volume.reason for volume in failed}
+        return (reasons.pop() if len(reasons) == 1 else None) or "VolumeNotRestored"
+    troubled = [volume.reason for volume in volumes if volume.state not in _FINAL and volume.reason and volume.reason not in _BY_ITSELF]
+    if troubled:
+        return troubled[0]
+    return "HandingOver" if all(volume.state in (*_FINAL, RestoreState.HANDING_OVER) for volume in volumes) else "Restoring"
+
+
+def _message(counts: str, volumes: tuple[RestoredVolume, ...]) -> str:
+    lines = [f"{volume.target}: {volume.message}" for volume in volumes if volume.message and volume.state is not RestoreState.RESTORED]
+    more = f"; and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+    return "; ".join([counts, *lines[:_SHOWN]]) + more
+
+
+def _summary(plan: RestorePlan, volumes: tuple[RestoredVolume, ...], *, over: bool) -> RestoreSummary:
+    restored = sum(volume.state is RestoreState.RESTORED for volume in volumes)
+    total = sum(volume.bytes_total or 0 for volume in volumes)
+    done = sum(min(volume.bytes_done or 0, volume.bytes_total or 0) for volume in volumes)
+    rate = sum(volume.rate or 0 for volume in volumes)
+    left = None if over or not rate or not total else to_duration(timedelta(seconds=(total - done) / rate))
+    percent = min(99, done * 100 // total) if total else 0  # the last one is the hand-over's: nothing is complete before it
+    return RestoreSummary(
+        source=plan.snapshot or f"{plan.policy or plan.namespace}@{plan.taken_at.strftime('%Y-%m-%dT%H:%M:%SZ')}",
+        volumes=f"{restored}/{len(volumes)}",
+        progress="100 %" if restored == len(volumes) else f"{percent} %",
+        rate=f"{to_quantity(rate)}/s" if rate and not over else None,
+        eta=left,
+    )

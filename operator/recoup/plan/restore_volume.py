@@ -1,0 +1,261 @@
+"""One volume of a restore: from what exists to its next writes and its line in the status.
+
+A mover fills a claim in the movers' namespace and compares what it wrote with the manifest; only its exit code 0 says that it did. Then
+HandingOver is written, and from then on the volume is the user's to be (handback.py). Restored, Failed and Cancelled are final.
+"""
+
+from datetime import datetime, timedelta
+
+import msgspec
+from msgspec import Struct
+
+from recoup.api.backuplocation import BackupLocationSpec
+from recoup.api.backupsnapshot import Progress as KnownProgress
+from recoup.api.durations import to_duration
+from recoup.api.restorerequest import PlannedVolume, RestoredVolume, RestorePlan, RestoreState
+from recoup.plan.access import Refusal
+from recoup.plan.actions import Action, Create, Object
+from recoup.plan.handback import RestoreView, continue_handback, release
+from recoup.plan.movers import (
+    MAX_ATTEMPTS,
+    STALL_LIMIT,
+    MoverState,
+    Verdict,
+    attempt_number,
+    is_stalled,
+    judge_mover,
+    note_progress,
+    pod_of,
+    retry_at,
+)
+from recoup.plan.objects.claims import ClaimShape, build_mover_claim
+from recoup.plan.objects.identity import Owner, is_child
+from recoup.plan.objects.jobs import build_restore_job
+from recoup.plan.observed import Progress, RestoreObserved
+from recoup.plan.refusals import REFUSAL_LIMIT, admit
+from recoup.plan.volume_view import delete, is_going
+
+FINAL = frozenset({RestoreState.RESTORED, RestoreState.FAILED, RestoreState.CANCELLED})
+
+_POLL = 15.0
+_SOON = 2.0
+
+
+class Step(Struct, frozen=True):
+    """The volume's line as it should read now, its writes, and when to look again at the latest."""
+
+    known: RestoredVolume
+    actions: tuple[Action, ...] = ()
+    again: float | None = None
+
+
+class Terms(Struct, frozen=True, kw_only=True):
+    """What the request's volumes have in common. denied: why a mover must not be started (any more), judged afresh at every look."""
+
+    owner: Owner
+    plan: RestorePlan
+    location: BackupLocationSpec | None
+    denied: Refusal | None
+    namespace_ending: bool
+    started_at: datetime
+    cancel: bool
+    places: dict[str, Object | None]
+    """Node affinity of each volume's mover, by source, as far as it is known."""
+    now: datetime
+
+
+def view_volume(observed: RestoreObserved, owner: Owner, planned: PlannedVolume, known: RestoredVolume | None) -> RestoreView:
+    """Pick this volume's objects out of what was observed."""
+    movers = observed.around.movers_namespace
+    mine = [child for child in observed.children if is_child(child, owner.uid, planned.source)]
+    claim = next((child for child in mine if child["kind"] == "PersistentVolumeClaim" and child["metadata"]["namespace"] == movers), None)
+    known = known or RestoredVolume(source=planned.source, target=planned.target, state=RestoreState.WAITING, bytes_total=planned.bytes)
+    volume_name = known.persistent_volume or ((claim or {}).get("spec") or {}).get("volumeName")
+    volumes = [child for child in observed.children if child["kind"] == "PersistentVolume"]
+    return RestoreView(
+        known=known,
+        planned=planned,
+        name=owner.child_name(planned.target, planned.source),
+        movers_claim=claim,
+        volume=next((volume for volume in volumes if volume["metadata"]["name"] == volume_name), None),
+        target=next((claim for claim in observed.claims if claim["metadata"]["name"] == planned.target), None),
+        jobs={attempt_number(child): child for child in mine if child["kind"] == "Job"},
+        pods=tuple(child for child in mine if child["kind"] == "Pod"),
+    )
+
+
+def step_volume(view: RestoreView, observed: RestoreObserved, terms: Terms) -> Step:
+    """Decide one volume; the actions of refused writes are held back."""
+    step = _decide(view, observed, terms)
+    admitted = admit(step.actions, observed.failures, terms.now)
+    refusal = admitted.refusal
+    if refusal is None or step.known.state in FINAL:
+        return msgspec.structs.replace(step, actions=admitted.actions, again=admitted.again or step.again)
+    if terms.now - terms.started_at >= REFUSAL_LIMIT and not view.jobs and view.known.state is not RestoreState.HANDING_OVER:
+        return _fail(view, refusal.reason, f"{refusal.message}; given up after {to_duration(REFUSAL_LIMIT)}")
+    return Step(_line(view, step.known.state, refusal.reason, refusal.message), admitted.actions, admitted.again or _SOON)
+
+
+def _decide(view: RestoreView, observed: RestoreObserved, terms: Terms) -> Step:
+    known, now = view.known, terms.now
+    if known.state in FINAL:
+        actions = release(view, terms.owner.uid) if known.state is not RestoreState.RESTORED else ()
+        return Step(known, actions, _SOON if view.children(terms.owner.uid) else None)
+    if known.state is RestoreState.HANDING_OVER:
+        return _hand_over(view, terms)
+    verdicts = {
+        number: judge_mover(job, pod_of(job, view.pods), now=now, warnings=observed.warnings) for number, job in sorted(view.jobs.items())
+    }
+    done = next((verdict for verdict in verdicts.values() if verdict.state is MoverState.SUCCEEDED), None)
+    if done is not None and view.volume is not None:
+        return Step(_filled(view, done, view.volume), again=0.0)
+    if terms.cancel:
+        return _cancel(view)
+    working = [number for number, verdict in verdicts.items() if verdict.state is MoverState.RUNNING]
+    if working:
+        return _watch(view, observed, working[-1], verdicts[working[-1]], now)
+    if any(verdict.state is MoverState.ENDING for verdict in verdicts.values()):
+        return Step(_line(view, RestoreState.RESTORING, "MoverEnding", "an earlier mover is being removed"), again=_POLL)
+    if terms.namespace_ending:
+        return _fail(view, "NamespaceTerminating", f"namespace {terms.owner.namespace} is being deleted")
+    return _after_attempts(view, observed, terms, verdicts)
+
+
+def _after_attempts(view: RestoreView, observed: RestoreObserved, terms: Terms, verdicts: dict[int, Verdict]) -> Step:
+    """No mover works and none succeeded: the first attempt, another one, or the end."""
+    last = max([*verdicts, view.known.attempts or 0])
+    if last == 0:
+        return _start(view, observed, terms, 1)
+    gone = Verdict(
+        state=MoverState.FAILED, reason="MoverJobDeleted", message="the mover's Job was deleted before it ended", retry=True,
+        since=terms.now - timedelta(hours=1),
+    )  # fmt: skip
+    verdict = verdicts.get(last, gone)
+    if verdict.state is MoverState.SUCCEEDED:
+        return _fail(view, "VolumeLost", "the volume that the mover had filled was deleted by somebody else")
+    due = retry_at(last, verdict, terms.now)
+    if due is None:
+        tries = f" (attempt {last} of {MAX_ATTEMPTS})" if verdict.retry else ""
+        return _fail(view, verdict.reason, verdict.message + tries)
+    if terms.now < due:
+        message = f"{verdict.message}; attempt {last + 1} of {MAX_ATTEMPTS} follows"
+        return Step(_line(view, RestoreState.RESTORING, verdict.reason, message), again=(due - terms.now).total_seconds())
+    return _start(view, observed, terms, last + 1)
+
+
+def _start(view: RestoreView, observed: RestoreObserved, terms: Terms, attempt: int) -> Step:
+    """The movers' claim, and a mover that fills it: its first consumer."""
+    if terms.denied is not None:
+        return _fail(view, terms.denied.reason, terms.denied.message)
+    if terms.location is None:
+        return _fail(view, "LocationDeleted", f"BackupLocation {terms.plan.location} does not exist any more")
+    if view.target is not None:
+        message = f"PVC {terms.owner.namespace}/{view.planned.target} was created by somebody else while the restore ran"
+        return _fail(view, "TargetExists", f"{message}; create a RestoreRequest with another volumes[].target.name")
+    planned, owner = view.planned, terms.owner
+    if view.volume is None and planned.source not in terms.places:
+        return Step(_line(view, view.known.state, "ReadingLocation", "where the volume was is read from the location"), again=_POLL)
+    actions: list[Action] = []
+    if view.movers_claim is None:
+        shape = ClaimShape(
+            storage_class_name=planned.storage_class_name,
+            access_modes=planned.access_modes,
+            volume_mode=planned.volume_mode or "Filesystem",
+            size=planned.size,
+        )
+        claim = build_mover_claim(
+            owner, name=view.name, volume_uid=planned.source, movers_namespace=observed.around.movers_namespace, shape=shape, snapshot=None
+        )
+        actions.append(Create(claim))
+    elif is_going(view.movers_claim):
+        return Step(_line(view, RestoreState.RESTORING, "MoverEnding", "an earlier claim is being removed"), again=_SOON)
+    job = build_restore_job(
+        owner,
+        observed.around,
+        terms.location,
+        name=owner.child_name(f"{planned.target}-{attempt}", planned.source, str(attempt)),
+        volume_uid=planned.source,
+        attempt=attempt,
+        vault=terms.plan.vault,
+        fingerprint=terms.plan.fingerprint,
+        manifest=planned.manifest,
+        claim=view.name,
+        volume_mode=planned.volume_mode or "Filesystem",
+        node_affinity=None if view.volume is not None else terms.places[planned.source],
+    )
+    return Step(_line(view, RestoreState.RESTORING), (*actions, Create(job)), _SOON)
+
+
+def _watch(view: RestoreView, observed: RestoreObserved, number: int, verdict: Verdict, now: datetime) -> Step:
+    """A mover works: keep its progress in the status, and end one that shows no sign of life."""
+    pod = pod_of(view.jobs[number], view.pods)
+    seen = observed.progress.get(pod["metadata"]["name"]) if pod else None
+    before = _known_progress(view.known)
+    if verdict.since is not None and is_stalled(verdict.since, before, seen, now):
+        message = f"no progress for {to_duration(STALL_LIMIT)}; look at the volume and at the way to the location"
+        return _fail(view, "NoProgress", message)
+    return Step(
+        _with_progress(_line(view, RestoreState.RESTORING, verdict.reason or None, verdict.message or None), before, seen, now), again=_POLL
+    )
+
+
+def _hand_over(view: RestoreView, terms: Terms) -> Step:
+    step = continue_handback(view, terms.owner, namespace_ending=terms.namespace_ending, now=terms.now)
+    if step.refusal is not None:
+        return _fail(view, step.refusal.reason, step.refusal.message)
+    if step.done:
+        return Step(_line(view, RestoreState.RESTORED), again=0.0)
+    return Step(_line(view, RestoreState.HANDING_OVER, "HandingOver", step.waits), step.actions, _SOON)
+
+
+def _cancel(view: RestoreView) -> Step:
+    jobs = tuple(delete(job) for job in view.jobs.values() if not is_going(job))
+    return Step(_line(view, RestoreState.CANCELLED, "Cancelled", "spec.cancel is set; what was not finished is removed"), jobs, 0.0)
+
+
+def _filled(view: RestoreView, verdict: Verdict, volume: Object) -> RestoredVolume:
+    report = verdict.report
+    return msgspec.structs.replace(
+        _line(view, RestoreState.HANDING_OVER, "HandingOver", "written and compared; the volume is being handed over"),
+        bytes_done=view.known.bytes_total,
+        files_done=None,
+        progress_at=None,
+        rate=None,
+        eta=None,
+        files_restored=report.files_total or view.planned.files,
+        bytes_written=report.bytes_written or None,
+        duration=to_duration(timedelta(seconds=report.duration)) if report.duration else None,
+        persistent_volume=volume["metadata"]["name"],
+    )
+
+
+def _known_progress(known: RestoredVolume) -> KnownProgress | None:
+    if known.progress_at is None:
+        return None
+    return KnownProgress(bytes_done=known.bytes_done or 0, at=known.progress_at, files_done=known.files_done)
+
+
+def _with_progress(known: RestoredVolume, before: KnownProgress | None, seen: Progress | None, now: datetime) -> RestoredVolume:
+    fresh = note_progress(before, seen, now)
+    if fresh is None or fresh is before:
+        return known
+    return msgspec.structs.replace(
+        known,
+        bytes_done=fresh.bytes_done,
+        bytes_total=fresh.bytes_total or known.bytes_total,
+        files_done=fresh.files_done,
+        progress_at=fresh.at,
+        rate=fresh.rate,
+        eta=fresh.eta,
+    )
+
+
+def _fail(view: RestoreView, reason: str, message: str) -> Step:
+    known = msgspec.structs.replace(_line(view, RestoreState.FAILED, reason, message), rate=None, eta=None)
+    return Step(known, (), 0.0)
+
+
+def _line(view: RestoreView, state: RestoreState, reason: str | None = None, message: str | None = None) -> RestoredVolume:
+    attempts = max([*view.jobs, view.known.attempts or 0]) or None
+    short = message[:4096] if message else None
+    return msgspec.structs.replace(view.known, state=state, reason=reason, message=short, attempts=attempts)
