@@ -107,9 +107,9 @@ def rights(objects: list[Object], account: str) -> set[tuple[str, str, str]]:
     return found
 
 
-def test_the_controller_reads_secrets_of_its_own_namespace_only_and_by_name() -> None:
+def test_the_controller_reads_secrets_of_its_own_namespace_only() -> None:
     secrets = {right for right in rights(render(), "recoup-controller") if right[1] == "secrets"}
-    assert secrets == {("recoup-system", "secrets", "get")}
+    assert secrets == {("recoup-system", "secrets", "get"), ("recoup-system", "secrets", "list")}
 
 
 @pytest.mark.parametrize("resource", ["pods/exec", "serviceaccounts", "roles", "clusterroles", "rolebindings", "configmaps", "pods/attach"])

@@ -6,6 +6,7 @@ not know schemas, defaults, CEL or admission: what depends on those is tested on
 
 from __future__ import annotations
 
+import builtins
 import copy
 import threading
 from collections.abc import Callable
@@ -47,6 +48,10 @@ class MemoryKube:
                 if (api_version, kind) == (resource.api_version, resource.kind) and namespace in (None, where)
             ]
         return [obj for obj in found if _labels_match(obj, labels) and _fields_match(obj, fields)]
+
+    def list_metadata(self, resource: Resource, namespace: str | None = None, *, labels: str = "") -> builtins.list[Object]:
+        kept = ("apiVersion", "kind", "metadata")
+        return [{key: item[key] for key in kept if key in item} for item in self.list(resource, namespace, labels=labels)]
 
     def create(self, resource: Resource, obj: Object) -> Object:
         with self._lock:

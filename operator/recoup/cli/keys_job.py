@@ -89,8 +89,10 @@ def hand_out(
 
     kube = ApiServer(load_configuration())
     annotations = {FINGERPRINT: provisioned.fingerprint, NAMESPACE: namespace, NAMESPACE_UID: namespace_uid}
+    repository = provisioned.catalogue.identity.repo_id.hex()
     for name, place, files in (
         (writer_secret(vault), writer_namespace, provisioned.writer.to_files()),
         (catalogue_secret(vault), catalogue_namespace, provisioned.catalogue.to_files()),
     ):
-        write_secret(kube, build_role_secret(name=name, namespace=place, vault=vault, annotations=annotations, files=files))
+        secret = build_role_secret(name=name, namespace=place, vault=vault, repository=repository, annotations=annotations, files=files)
+        write_secret(kube, secret)

@@ -11,7 +11,7 @@ import base64
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import structs
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 OpenStore = Callable[[S3, dict[str, str]], "Store"]
 """Opens a location with the entries of its Secret (accessKeyID, secretAccessKey, sessionToken); wired in cli/controller.py."""
+
+T = TypeVar("T")
 
 SECRETS_FOR = 60.0
 READS_AT_ONCE = 2
@@ -83,18 +85,29 @@ class Catalogues:
     def read(self, location: Object, vault: str) -> Catalogue:
         """The vault's recovery points up to the head of its log, now. Raises RecoupError with the reason for a condition."""
         where = decode(BackupLocation, location)
+        return self._guarded(where, lambda place: self._read(place, where, vault))
+
+    def look(self, location: Object) -> str | None:
+        """One request to the location: its id in hex, or None if nothing was ever stored there. Raises as `read`."""
+        from recoup.engine.catalogue import read_location  # noqa: PLC0415
+
+        where = decode(BackupLocation, location)
+        found = self._guarded(where, lambda place: read_location(self._store(place, where)))
+        return found.hex() if found is not None else None
+
+    def _guarded(self, where: BackupLocation, call: Callable[[_Place], T]) -> T:
         place = self._place(where.metadata.uid)
         if place.last_error is not None and self._clock() < place.closed_until:
             raise place.last_error
         with place.turns:
             try:
-                catalogue = self._read(place, where, vault)
+                result = call(place)
             except RecoupError as error:
                 self._failed(place, where, error)
                 raise
         self._metrics.catalogue_reads.labels(where.metadata.name, "ok").inc()
         place.failures, place.last_error = 0, None
-        return catalogue
+        return result
 
     def _read(self, place: _Place, where: BackupLocation, vault: str) -> Catalogue:
         from recoup.engine.catalogue import read_catalogue  # noqa: PLC0415

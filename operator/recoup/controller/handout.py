@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 
+from recoup.api.backuplocation import Vault
 from recoup.api.labels import MANAGED_BY, MANAGER
 from recoup.api.objects import GROUP
 from recoup.controller import failures
@@ -17,12 +18,14 @@ from recoup.plan.objects.identity import VAULT
 
 FINGERPRINT = f"{GROUP}/fingerprint"
 """Annotation: the vault's root of trust, as the command line takes it."""
+REPOSITORY = f"{GROUP}/repository"
+"""Label: id of the location that the vault lies in."""
 NAMESPACE = f"{GROUP}/vault-namespace"
 NAMESPACE_UID = f"{GROUP}/vault-namespace-uid"
 
 
 def build_role_secret(
-    *, name: str, namespace: str, vault: str, annotations: Mapping[str, str], files: Mapping[str, bytes]
+    *, name: str, namespace: str, vault: str, repository: str, annotations: Mapping[str, str], files: Mapping[str, bytes]
 ) -> Object:  # fmt: skip
     """The Secret with one role's files."""
     return {
@@ -31,12 +34,24 @@ def build_role_secret(
         "metadata": {
             "name": name,
             "namespace": namespace,
-            "labels": {MANAGED_BY: MANAGER, VAULT: vault},
+            "labels": {MANAGED_BY: MANAGER, VAULT: vault, REPOSITORY: repository},
             "annotations": dict(annotations),
         },
         "type": "Opaque",
         "data": {file: base64.b64encode(content).decode() for file, content in files.items()},
     }
+
+
+def to_vault(secret: Object) -> Vault:
+    """What the Secret's metadata says of the vault; the reverse of build_role_secret."""
+    metadata = secret["metadata"]
+    notes = metadata.get("annotations") or {}
+    return Vault(
+        id=metadata["labels"][VAULT],
+        namespace=notes.get(NAMESPACE, ""),
+        namespace_uid=notes.get(NAMESPACE_UID, ""),
+        fingerprint=notes.get(FINGERPRINT, ""),
+    )
 
 
 def write_secret(kube: Kube, secret: Object) -> bool:

@@ -7,6 +7,7 @@ queue repeats a reconcile. Failures are those of failures.py.
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
@@ -26,6 +27,8 @@ Object = dict[str, Any]
 FIELD_MANAGER = "recoup"
 USER_AGENT = "recoup-controller"
 LIST_CHUNK = 500
+JSON = "application/json"
+METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 30.0
 
@@ -38,6 +41,9 @@ class Kube(Protocol):
 
     def list(self, resource: Resource, namespace: str | None = None, *, labels: str = "", fields: str = "") -> list[Object]:
         """Read all objects that match, each with apiVersion and kind; Gone if the kind itself is not installed."""
+
+    def list_metadata(self, resource: Resource, namespace: str | None = None, *, labels: str = "") -> builtins.list[Object]:
+        """The same without spec, status and data: what a Secret holds does not leave the server."""
 
     def create(self, resource: Resource, obj: Object) -> Object:
         """POST; AlreadyExists if the name is taken. Unknown fields are refused."""
@@ -70,8 +76,14 @@ class ApiServer:
         return self._json("GET", resource, resource.path(namespace, name))
 
     def list(self, resource: Resource, namespace: str | None = None, *, labels: str = "", fields: str = "") -> list[Object]:
+        return self._collect(resource, namespace, labels=labels, fields=fields, accept=JSON)
+
+    def list_metadata(self, resource: Resource, namespace: str | None = None, *, labels: str = "") -> builtins.list[Object]:
+        return self._collect(resource, namespace, labels=labels, fields="", accept=METADATA)
+
+    def _collect(self, resource: Resource, namespace: str | None, *, labels: str, fields: str, accept: str) -> builtins.list[Object]:
         found: list[Object] = []
-        for page in self._pages(resource, namespace, labels=labels, fields=fields):
+        for page in self._pages(resource, namespace, labels=labels, fields=fields, accept=accept):
             for item in page.get("items") or ():
                 item["apiVersion"], item["kind"] = resource.api_version, resource.kind
                 found.append(item)
@@ -114,13 +126,13 @@ class ApiServer:
             return False
         return True
 
-    def _pages(self, resource: Resource, namespace: str | None, *, labels: str, fields: str) -> Iterator[Object]:
+    def _pages(self, resource: Resource, namespace: str | None, *, labels: str, fields: str, accept: str) -> Iterator[Object]:
         query = {"limit": str(LIST_CHUNK)}
         query |= {"labelSelector": labels} if labels else {}
         query |= {"fieldSelector": fields} if fields else {}
         while True:
             try:
-                page = self._json("GET", resource, resource.path(namespace), query=query)
+                page = self._json("GET", resource, resource.path(namespace), query=query, accept=accept)
             except failures.Gone as error:
                 if "continue" in query:  # the token expired half-way: what was read is of an old state, so it is no answer
                     raise failures.Conflict(str(error)) from error
@@ -133,9 +145,9 @@ class ApiServer:
 
     def _json(
         self, verb: str, resource: Resource, path: str, body: Object | None = None, *, query: Mapping[str, str] | None = None,
-        media: str = "application/json",
+        media: str = JSON, accept: str = JSON,
     ) -> Object:  # fmt: skip
-        raw = self._call(verb, resource, path, body, query=query or {}, media=media, accept="application/json")
+        raw = self._call(verb, resource, path, body, query=query or {}, media=media, accept=accept)
         try:
             answer: Object = msgspec.json.decode(raw, type=dict[str, Any])
         except msgspec.DecodeError as error:

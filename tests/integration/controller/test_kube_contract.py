@@ -11,7 +11,7 @@ from kubernetes.client import Configuration
 
 from recoup.controller import failures
 from recoup.controller.kube import ApiServer, Kube
-from recoup.controller.resources import LEASE, NAMESPACE, PVC, VOLUME_SNAPSHOT, Resource
+from recoup.controller.resources import LEASE, NAMESPACE, PVC, SECRET, VOLUME_SNAPSHOT, Resource
 from tests.fakes.memory_kube import MemoryKube
 from tests.integration.controller.conftest import ControlPlane
 
@@ -68,6 +68,14 @@ def test_list_finds_by_label_across_namespaces_and_names_the_kind(kube: Kube, na
     assert {obj["metadata"]["name"] for obj in kube.list(PVC, namespace, labels=label)} == {"one", "two"}
     assert kube.list(PVC, namespace, labels=label)[0]["kind"] == "PersistentVolumeClaim"
     assert [obj["metadata"]["name"] for obj in kube.list(PVC, namespace, fields="metadata.name=three")] == ["three"]
+
+
+def test_a_list_of_metadata_shows_no_content(kube: Kube, namespace: str) -> None:
+    metadata = {"name": "s", "namespace": namespace, "labels": {"recoup.dev/test": "metadata"}}
+    kube.create(SECRET, {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"key": "c2VjcmV0"}})
+    (found,) = kube.list_metadata(SECRET, namespace, labels="recoup.dev/test=metadata")
+    assert found["metadata"]["name"] == "s"
+    assert "data" not in found
 
 
 def test_delete_hits_exactly_the_object_that_was_meant(kube: Kube, namespace: str) -> None:

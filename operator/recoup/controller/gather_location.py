@@ -1,0 +1,67 @@
+"""Reads for one BackupLocation: the place itself, its probe Jobs, and the vaults that keys Jobs made in it.
+
+The order matters for the location's id: it is told only when no keys Job of this location is under way and the vaults were listed
+after it was read, so that nobody sees the id of a place without the vault that was just made there.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from msgspec import structs
+
+from recoup.controller import failures
+from recoup.controller.catalogues import Catalogues
+from recoup.controller.gather import Reader
+from recoup.controller.handout import REPOSITORY, to_vault
+from recoup.controller.kube import Object
+from recoup.controller.ledger import FailureLedger
+from recoup.controller.resources import JOB, POD, SECRET
+from recoup.errors import RecoupError
+from recoup.plan.actions import Plan
+from recoup.plan.location import LocationObserved, plan_location
+from recoup.plan.location_conditions import Reading
+from recoup.plan.objects.identity import COMPONENT
+
+
+class LocationReconciler:
+    """Gather and plan of BackupLocations."""
+
+    def __init__(self, reader: Reader, catalogues: Catalogues, ledger: FailureLedger) -> None:
+        self._reader, self._catalogues, self._ledger = reader, catalogues, ledger
+
+    def observe(self, obj: Object, now: datetime) -> LocationObserved:  # noqa: ARG002  # nothing here depends on the time
+        reader, uid = self._reader, obj["metadata"]["uid"]
+        reading = self._look(obj)
+        children = reader.children(uid, (JOB, POD))
+        if any(child["kind"] == JOB.kind and child["metadata"]["labels"].get(COMPONENT) == "keys" for child in children):
+            reading = structs.replace(reading, repository_id=None)
+        repository = reading.repository_id or (obj.get("status") or {}).get("repositoryId")
+        secrets = self._secrets(repository) if repository else []
+        catalogues = [secret for secret in secrets if secret["metadata"]["name"].startswith("catalogue-")]
+        return LocationObserved(
+            location=obj,
+            around=reader.around,
+            children=children,
+            reading=reading,
+            vaults=tuple(to_vault(secret) for secret in catalogues),
+            warnings=reader.warnings_of(children),
+            failures=self._ledger.of(uid),
+        )
+
+    def plan(self, observed: LocationObserved, now: datetime) -> Plan:
+        return plan_location(observed, now)
+
+    def with_failures(self, observed: LocationObserved, obj: Object) -> LocationObserved:
+        return structs.replace(observed, failures=self._ledger.of(obj["metadata"]["uid"]))
+
+    def _look(self, obj: Object) -> Reading:
+        try:
+            return Reading(repository_id=self._catalogues.look(obj))
+        except failures.Unavailable:
+            raise
+        except RecoupError as error:
+            return Reading(reason=error.reason, message=str(error))
+
+    def _secrets(self, repository: str) -> list[Object]:
+        return self._reader.kube.list_metadata(SECRET, self._reader.around.system_namespace, labels=f"{REPOSITORY}={repository}")
