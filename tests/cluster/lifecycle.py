@@ -88,8 +88,9 @@ def sweep() -> list[str]:
 def remove(name: str) -> None:
     """End all processes of a cluster and take away what they held. Needs no record: a crash may have left none."""
     known = record.load(name)
+    devices = loops.backed_by(record.folder_of(name))
     cgroups.kill(name)
-    loops.detach(record.folder_of(name))
+    loops.detach(record.folder_of(name), devices)
     if known:
         network.disconnect(known.addresses)
     cgroups.remove(name)

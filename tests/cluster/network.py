@@ -71,9 +71,14 @@ def connect(addresses: Addresses, holder: int) -> None:
 
 
 def disconnect(addresses: Addresses) -> None:
-    """Take the wire away; its routes go with it. Idempotent."""
-    if Path("/sys/class/net", addresses.link).exists():
-        ip("link", "delete", addresses.link)
+    """Take the wire away; its routes go with it. Idempotent; the kernel may be doing the same, the other end being gone."""
+    link = Path("/sys/class/net", addresses.link)
+    try:
+        if link.exists():
+            ip("link", "delete", addresses.link)
+    except Trouble:
+        if link.exists():
+            raise
 
 
 def is_free(addresses: Addresses) -> bool:

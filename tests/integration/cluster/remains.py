@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster import record
+from tests.cluster import loops, record
 from tests.cluster.node import Node
 from tests.cluster.processes import started_at
 
@@ -36,6 +36,7 @@ class Traces:
     namespaces: frozenset[str]
     """As in `/proc/PID/ns`: `mnt:[4026532298]`. Containers' own included."""
     processes: frozenset[int]
+    devices: frozenset[loops.Loop]
 
     def remains(self) -> dict[str, list[str]]:
         """What of it is still there, by kind; empty when nothing is.
@@ -59,7 +60,7 @@ class Traces:
             ],
             "namespaces": sorted(namespaces & _namespaces(pids)),
             "mounts": _lines_with(f"{self.folder}/", (Path(f"/proc/{pid}/mountinfo") for pid in pids)),
-            "loop devices": [line for line in _run("losetup", "--all", "--raw", "--noheadings").splitlines() if f"{self.folder}/" in line],
+            "loop devices": [str(loop) for loop in loops.attached() if loop in self.devices or f"{self.folder}/" in loop.backing],
             "cgroups": [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/{self.cgroup}")],
             "links": [link["ifname"] for link in json.loads(_run("ip", "-j", "link")) if link["ifname"] in links],
             "routes": [route["dst"] for route in json.loads(_run("ip", "-j", "route")) if route["dst"] in networks],
@@ -72,7 +73,9 @@ def traces_of(node: Node) -> Traces:
     inside = frozenset(pid for pid in _pids() if f"/recoup-{node.cluster}/" in _read(Path(f"/proc/{pid}/cgroup")))
     networks = (node.addresses.pods, node.addresses.services, f"10.99.{node.addresses.number}.0/24")
     namespaces = frozenset(_namespaces(inside) - _namespaces([os.getpid()]))
-    return Traces(node.folder, f"recoup-{node.cluster}", node.addresses.link, networks, namespaces, inside)
+    return Traces(
+        node.folder, f"recoup-{node.cluster}", node.addresses.link, networks, namespaces, inside, frozenset(loops.backed_by(node.folder))
+    )
 
 
 def machine_state() -> dict[str, str]:
