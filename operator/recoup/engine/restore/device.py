@@ -109,16 +109,23 @@ def _runs(point: OpenPoint, content: Content) -> Iterator[Run]:
 
 def make_hole(fd: int, start: int, end: int) -> None:
     """Make a range read as zeros, deallocating it where the device can."""
-    if end <= start or not _libc.fallocate(fd, _PUNCH, ctypes.c_long(start), ctypes.c_long(end - start)):
+    if end <= start or _punch(fd, start, end):
         return
-    if ctypes.get_errno() not in {errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV}:  # EINVAL: not aligned to its sectors
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
     while start < end:
         length = min(end - start, len(_ZEROS))
         if os.pread(fd, length, start) != _ZEROS[:length]:
             write_at(fd, memoryview(_ZEROS)[:length], start)
         start += length
+
+
+def _punch(fd: int, start: int, end: int) -> bool:
+    """Deallocate a range; False where the device does not know how, or the range is not aligned to its sectors."""
+    if not _libc.fallocate(fd, _PUNCH, ctypes.c_long(start), ctypes.c_long(end - start)):
+        return True
+    code = ctypes.get_errno()
+    if code in {errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV}:
+        return False
+    raise OSError(code, os.strerror(code))
 
 
 def write_at(fd: int, data: memoryview, offset: int) -> None:
