@@ -1,0 +1,190 @@
+"""From a key on paper to everything in a vault: texts, keyring, log (docs/format.md sections 1, 2 and 6)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from blake3 import blake3
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from tests.stranger.container import Keys, SealedObject, Unreadable, derive, open_hpke, public_of, read_object, read_record, unwrap_kwp
+from tests.stranger.msgpack import unpack
+
+Get = Callable[[str], bytes | None]
+"""Stored bytes of a name, None if there is no such object."""
+
+
+def read_text(text: str) -> tuple[str, bytes]:
+    """(prefix, payload) of a key or fingerprint as text."""
+    prefix, _, body = text.strip().partition("1")
+    data = base64.b32decode(body.upper() + "=" * (-len(body) % 8))
+    payload, checksum = data[:-4], data[-4:]
+    if hashlib.sha256(prefix.encode() + payload).digest()[:4] != checksum:
+        raise Unreadable("checksum")
+    return prefix, payload
+
+
+def digest(data: bytes) -> bytes:
+    return blake3(data).digest()
+
+
+def signed_by(public: bytes, purpose: bytes, data: bytes) -> bool:
+    """Whether the last 64 bytes of `data` sign the rest."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(data[-64:], purpose + b"\0" + data[:-64])
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def read_certificate(data: bytes) -> dict[str, Any]:
+    certificate: dict[str, Any] = unpack(data[:-64])
+    if not signed_by(certificate["root"], b"rcp1/certificate", data):
+        raise Unreadable("certificate")
+    return certificate
+
+
+def open_keyring(data: bytes, kek: str) -> dict[str, bytes]:
+    """Every secret of a keyring by name, opened with a KEK as text."""
+    length = int.from_bytes(data[8:12], "big")
+    if data[:8] != b"RCPK\0\1\0\0" or len(data) != 12 + length + 64:
+        raise Unreadable("keyring")
+    body = unpack(data[12:-64])
+    certificate = read_certificate(body["certificate"])
+    if not signed_by(certificate["root"], b"rcp1/keyring", data):
+        raise Unreadable("keyring signature")
+    scope = certificate["repo_id"] + certificate["vault_id"] + struct.pack(">I", certificate["generation"])
+    secrets: dict[str, bytes] = {}
+    for section in body["sections"]:
+        name = section["name"].encode()
+        key = _section_key(section["wraps"], kek, b"rcp1/wrap" + scope + name)
+        secrets |= unpack(read_record(key, b"rcp1/section" + scope + name, section["sealed"]))
+    return secrets
+
+
+def _section_key(wraps: list[dict[str, Any]], kek: str, context: bytes) -> bytes:
+    prefix, payload = read_text(kek)
+    secret = prefix == "recoupsecret"
+    wanted = (16, derive(payload, b"rcp1/kek-id", 16)) if secret else (1, derive(public_of(payload), b"rcp1/recipient", 16))
+    for wrap in wraps:
+        if (wrap["type"], wrap["id"]) == wanted:
+            return unwrap_kwp(derive(payload, context), wrap["wrapped"]) if secret else open_hpke(payload, wrap["wrapped"], context)
+    raise Unreadable("not wrapped to this key")
+
+
+@dataclass
+class Point:
+    manifest: bytes
+    object_set: bytes
+    generation: int
+    session: bytes
+    record: bytes
+
+
+@dataclass
+class Log:
+    """The valid entries of a log, by the rules that a reader of an undamaged vault needs."""
+
+    init: dict[str, Any] = field(default_factory=dict)
+    certificates: dict[int, dict[str, Any]] = field(default_factory=dict)
+    keyrings: dict[int, bytes] = field(default_factory=dict)
+    opened: dict[bytes, dict[int, bytes]] = field(default_factory=dict)
+    aborted: dict[bytes, int] = field(default_factory=dict)
+    points: dict[bytes, Point] = field(default_factory=dict)
+    location: bytes = b""
+    previous: bytes = bytes(32)
+    skipped: int = 0
+
+
+def read_log(get: Get, vault: bytes, root: bytes) -> Log:
+    log = Log()
+    seq = 0
+    while (data := get(f"v/{vault.hex()}/log/{seq:016x}")) is not None:
+        try:
+            _take(log, data, seq, vault, root)
+        except (Unreadable, ValueError, KeyError, IndexError, struct.error):
+            log.skipped += 1
+        seq += 1
+    return log
+
+
+def _take(log: Log, data: bytes, seq: int, vault: bytes, root: bytes) -> None:
+    head = struct.unpack_from(">4sHBBI16s16s16sQ32sQ16sI", data)
+    magic, version, type_, signer, generation, repo, in_vault, location, place, previous, _, _, length = head
+    body = unpack(data[128:-64])
+    if (magic, version, in_vault, place, previous, len(data)) != (b"RCPE", 1, vault, seq, log.previous, 192 + length):
+        raise Unreadable("head")
+    certificate = read_certificate(body["certificate"]) if type_ == 1 else log.certificates[generation]
+    key = certificate[{1: "writer", 2: "maintenance", 3: "verifier"}[signer]]
+    if (
+        certificate["root"] != root
+        or certificate["vault_id"] != vault
+        or certificate["repo_id"] != repo
+        or not signed_by(key, b"rcp1/entry", data)
+    ):
+        raise Unreadable("signature")
+    if log.location not in {b"", location} or (type_ == 1) != (not log.init):
+        raise Unreadable("place")
+    _apply(log, type_, seq, generation, body)
+    log.location, log.previous = location, digest(data)
+
+
+def _apply(log: Log, type_: int, seq: int, generation: int, body: dict[str, Any]) -> None:
+    session = body.get("session", b"")
+    if type_ == 1:
+        log.init = body
+        log.certificates[generation] = read_certificate(body["certificate"])
+        log.keyrings = dict([body["keyring"]])
+    elif type_ == 3:
+        certificate = read_certificate(body["certificate"])
+        log.certificates[certificate["generation"]] = certificate
+        log.keyrings = dict(body["keyrings"])
+    elif type_ == 5:
+        log.opened.setdefault(session, {})[seq] = body["ticket"]
+    elif type_ == 6:
+        done = any(point.session == session for point in log.points.values())
+        if done or log.opened[session][body["open_seq"]] != body["ticket"] or body["open_seq"] <= log.aborted.get(session, -1):
+            raise Unreadable("COMMIT")
+        log.points[body["manifest"]] = Point(body["manifest"], body["object_set"], generation, session, body["record"])
+    elif type_ == 7:
+        log.aborted[session] = body["open_seq"]
+
+
+class Vault:
+    """A vault opened with one KEK and a fingerprint, both as text."""
+
+    def __init__(self, get: Get, kek: str, fingerprint: str) -> None:
+        payload = read_text(fingerprint)[1]
+        self.get, self.id, root = get, payload[:16], payload[16:]
+        self.log = read_log(get, self.id, root)
+        self.secrets: dict[int, dict[str, bytes]] = {}
+        for generation, name in self.log.keyrings.items():
+            data = get(f"v/{self.id.hex()}/keyring/{generation}-{name.hex()}")
+            if data is None or digest(data) != name:
+                raise Unreadable("keyring")
+            self.secrets[generation] = open_keyring(data, kek)
+        roots = [secrets["writer_root"] for secrets in self.secrets.values()]
+        wrapping = [derive(root, label) for root in roots for label in (b"rcp1/index", b"rcp1/cache")]
+        self.keys = Keys.of([secrets["private"] for secrets in self.secrets.values()], wrapping)
+
+    def id_key(self, generation: int) -> bytes:
+        return derive(self.secrets[generation]["writer_root"], b"rcp1/id")
+
+    def object(self, area: str, name: bytes) -> SealedObject:
+        data = self.get(f"v/{self.id.hex()}/{area}/{name.hex()[:2]}/{name.hex()}")
+        if data is None or digest(data) != name:
+            raise Unreadable(f"object {name.hex()}")
+        return read_object(data, self.keys)
+
+    def catalogue_record(self, point: Point) -> dict[str, Any]:
+        certificate = self.log.certificates[point.generation]
+        context = b"catalogue" + certificate["repo_id"] + self.id + struct.pack(">I", point.generation) + point.session
+        meta = derive(self.secrets[point.generation]["writer_root"], b"rcp1/meta")
+        record: dict[str, Any] = unpack(read_record(meta, context, point.record))
+        return record
