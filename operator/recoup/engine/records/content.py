@@ -153,7 +153,12 @@ def _open(wire: WireContent, size: int, blocks: list[bytes]) -> Content:
         raise Integrity(f"unknown unit scheme {wire.scheme}") from None
     if len(wire.root) not in {0, ID} or (wire.root and wire.runs):
         raise Integrity("a content is neither inline nor a list")
-    return Content(size, scheme, tuple(_resolve(run, blocks) for run in wire.runs), wire.root)
+    return Content(size, scheme, resolve_runs(wire, blocks), wire.root)
+
+
+def resolve_runs(wire: WireContent, blocks: list[bytes]) -> tuple[Run, ...]:
+    """Runs with the ids of their blocks. Raises Integrity for a block outside the table."""
+    return tuple(_resolve(run, blocks) for run in wire.runs)
 
 
 def _resolve(run: WireRun, blocks: list[bytes]) -> Run:

@@ -45,7 +45,8 @@ class Refs:
         self._tables: OrderedDict[Locator, Table] = OrderedDict()
         self._firsts: list[bytes] = []
         self._leaves: list[Locator] = []
-        for first, leaf in _leaf_places(fetch, root):
+        self._inner: list[Locator] = []
+        for first, leaf in _leaf_places(fetch, root, self._inner):
             self._firsts.append(first)
             self._leaves.append(leaf)
 
@@ -74,6 +75,15 @@ class Refs:
         """(least id, place) of every leaf, in order."""
         return list(zip(self._firsts, self._leaves, strict=True))
 
+    def leaf_rows(self, number: int) -> Iterator[tuple[bytes, Place]]:
+        """The rows of one leaf."""
+        return iter(self._table(self._leaves[number]))
+
+    @property
+    def inner(self) -> list[Locator]:
+        """Places of the inner nodes, the root included."""
+        return list(self._inner)
+
     def _table(self, leaf: Locator) -> Table:
         table = self._tables.get(leaf)
         if table is None:
@@ -86,7 +96,9 @@ class Refs:
         return table
 
 
-def _leaf_places(fetch: FetchAt, node: Locator, level: int | None = None, first: bytes = bytes(ID)) -> Iterator[tuple[bytes, Locator]]:
+def _leaf_places(
+    fetch: FetchAt, node: Locator, inner_nodes: list[Locator], level: int | None = None, first: bytes = bytes(ID)
+) -> Iterator[tuple[bytes, Locator]]:
     data = fetch(node.checked())
     if data[:1] == b"\x00":  # a table, not an array: a leaf
         if level not in {None, 0}:
@@ -99,8 +111,9 @@ def _leaf_places(fetch: FetchAt, node: Locator, level: int | None = None, first:
     ordered = all(a < b for a, b in itertools.pairwise(firsts))
     if found == 0 or level not in {None, found} or not firsts or len(firsts) != len(inner.children) or not ordered or firsts[0] != first:
         raise Integrity("a node of refs is not well-formed")
+    inner_nodes.append(node)
     if found == 1:  # leaves are not fetched to be listed
         yield from ((f, child.resolved(node)) for f, child in zip(firsts, inner.children, strict=True))
         return
     for child_first, child in zip(firsts, inner.children, strict=True):
-        yield from _leaf_places(fetch, child.resolved(node), found - 1, child_first)
+        yield from _leaf_places(fetch, child.resolved(node), inner_nodes, found - 1, child_first)

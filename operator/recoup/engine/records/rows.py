@@ -55,6 +55,11 @@ class Table:
         if any(a >= b for a, b in itertools.pairwise(ids)):
             raise Integrity(f"{what} is not sorted")
 
+    @property
+    def size(self) -> int:
+        """Bytes that it takes."""
+        return len(self._data)
+
     def _id(self, index: int) -> bytes:
         at = self._rows + index * ROW_BYTES
         return self._data[at : at + ID]

@@ -1,0 +1,123 @@
+"""Which blocks need not be stored: those of this run, of the lineage, and of other live points through their index segments.
+
+What may be referred to (docs/format.md section 4): an object in the set of a live COMMIT of this log that is not known to be
+damaged. A segment that cannot be read is passed over: it costs space, never data.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from recoup.engine.backup.lineage import Lineage
+from recoup.engine.backup.readback import ReadBack
+from recoup.engine.format.kinds import BlockKind, Kind
+from recoup.engine.log.bodies import Commit
+from recoup.engine.log.bodies import ObjectRef as LogObject
+from recoup.engine.records.index import decode_segment
+from recoup.engine.records.nodes import ObjectRef
+from recoup.engine.records.objectset import Member, Shard, decode_leaf, decode_root
+from recoup.engine.records.rows import Place, Table
+from recoup.errors import Integrity, KeyUnavailable, NotFound
+
+MAX_INDEX_BYTES: Final = 64 << 20
+"""Of all tables held in memory; the newest points come first."""
+
+_log = logging.getLogger(__name__)
+
+
+class Sets:
+    """Members of the object sets of live points, shard by shard."""
+
+    def __init__(self, readback: ReadBack) -> None:
+        self._readback = readback
+        self._roots: dict[bytes, list[Shard]] = {}
+        self._shards: dict[ObjectRef, dict[ObjectRef, Member]] = {}
+
+    def member(self, root: bytes, ref: ObjectRef) -> Member | None:
+        """The object's entry in the set with this root. Raises Integrity, NotFound."""
+        if root not in self._roots:
+            self._roots[root] = decode_root(self._readback.set_node(ObjectRef(root)), "an object set's root")
+        shard = next(s for s in self._roots[root] if s.low <= ref.digest[0] <= s.high)
+        members = self._shards.get(shard.object)
+        if members is None:
+            data = self._readback.set_node(shard.object)
+            members = {m.object: m for m in decode_leaf(data, shard.low, shard.high, "an object set's shard")}
+            self._shards[shard.object] = members
+        return members.get(ref)
+
+
+class Dedup:
+    """`knows` is asked for every new block by the main thread."""
+
+    def __init__(self, readback: ReadBack, lineage: Lineage | None, live: Sequence[Commit], damaged: set[LogObject]) -> None:
+        self.new: set[bytes] = set()
+        self._readback = readback
+        self._lineage = lineage
+        self._live = live
+        self._damaged = {ObjectRef(ref.digest, ref.incarnation) for ref in damaged}
+        self._sets = Sets(readback)
+        self._tables: list[tuple[Commit, Table]] | None = None
+        self._members: dict[ObjectRef, Member] = {}
+        self._hits: dict[bytes, Place] = {}
+
+    def knows(self, block: bytes) -> bool:
+        """Whether the block is somewhere that this point may refer to."""
+        if block in self.new or block in self._hits:
+            return True
+        if self._lineage is not None and self._lineage.refs.find(block) is not None:
+            return True
+        place = self._search(block)
+        if place is None:
+            return False
+        self._hits[block] = place
+        return True
+
+    def place(self, block: bytes) -> Place | None:
+        """Where a block is that the index knew."""
+        return self._hits.get(block)
+
+    def member(self, ref: ObjectRef) -> Member:
+        """The entry, with no blocks in use, of an object that the index led to."""
+        return self._members[ref]._replace(blocks=0)
+
+    def _search(self, block: bytes) -> Place | None:
+        if self._tables is None:
+            self._tables = self._load()
+        for commit, table in self._tables:
+            place = table.find(block)
+            if place is not None and place.object not in self._damaged and self._referable(commit, place.object):
+                return place
+        return None
+
+    def _referable(self, commit: Commit, ref: ObjectRef) -> bool:
+        if ref in self._members:
+            return True
+        try:
+            member = self._sets.member(commit.object_set, ref)
+        except (Integrity, NotFound) as error:
+            _log.warning("an object set cannot be read: %s", error)
+            return False
+        if member is None:
+            return False
+        self._members[ref] = member
+        return True
+
+    def _load(self) -> list[tuple[Commit, Table]]:
+        tables: list[tuple[Commit, Table]] = []
+        size = 0
+        for commit in reversed(self._live):
+            for segment in commit.index_segments:
+                if size > MAX_INDEX_BYTES:
+                    return tables
+                try:
+                    reader = self._readback.open(ObjectRef(segment), Kind.INDEX)
+                    numbers = [number for number, entry in enumerate(reader.table) if entry.kind == BlockKind.INDEX]
+                    found = [decode_segment(reader.read(number)) for number in numbers]
+                except (Integrity, NotFound, KeyUnavailable) as error:
+                    _log.warning("an index segment cannot be read, its blocks may be stored again: %s", error)
+                    continue
+                tables += [(commit, table) for table in found]
+                size += sum(table.size for table in found)
+        return tables

@@ -1,0 +1,162 @@
+"""One backup from OPEN to COMMIT, in the order in which things are written (docs/format.md section 6).
+
+OPEN, packs and trees, index segment, refs, object set, manifest, cache, COMMIT. Stopped anywhere, it leaves objects that nothing
+names, and the earlier recovery points as they were. `back_up` is the entrance.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from recoup.engine.backup.capture import Captured, Work, capture
+from recoup.engine.backup.closing import Closing, close_point
+from recoup.engine.backup.dedup import Dedup
+from recoup.engine.backup.lineage import Lineage, walker_key
+from recoup.engine.backup.packs import PACK_BYTES, Ledger, put_object
+from recoup.engine.backup.parent import find_lineage
+from recoup.engine.backup.pipeline import Pipeline, worker_count
+from recoup.engine.backup.readback import ReadBack
+from recoup.engine.backup.run import RunFile, record_source
+from recoup.engine.backup.sampling import CacheDistrusted
+from recoup.engine.backup.source import OpenSource
+from recoup.engine.format.sealed import SealedObject
+from recoup.engine.keys.roles import WriterKeys
+from recoup.engine.log.bodies import Abort, Commit, Open
+from recoup.engine.log.follow import Log, LogRejected
+from recoup.engine.records.manifest import FileError
+from recoup.errors import Integrity, Invalid, RecoupError
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to back up, and how."""
+
+    source: str
+    excludes: tuple[str, ...] = ()
+    run: RunFile | None = None
+    pack_bytes: int = PACK_BYTES
+    uploaders: int = 2
+
+
+@dataclass
+class Result:
+    """A recovery point that was committed."""
+
+    id: str
+    files: int
+    bytes_total: int
+    bytes_read: int
+    bytes_stored: int
+    errors: list[FileError] = field(default_factory=list)
+    errors_total: int = 0
+    notes: list[str] = field(default_factory=list)
+    """What the run found worth saying: why everything was read, that a cache was distrusted."""
+
+
+OnProgress = Callable[[int, int], None]
+"""(bytes, files) more are done."""
+OnStart = Callable[[int | None, int | None], None]
+"""(bytes, files) that there may be: those of the last point, or what the file system says."""
+
+
+def back_up(log: Log, keys: WriterKeys, request: Request, on_start: OnStart, on_progress: OnProgress) -> Result:
+    """Make one recovery point. Raises what the store raises; Invalid for a source that cannot be read; LogRejected."""
+    log.follow()
+    if log.state.generation != keys.generation:
+        raise Invalid(
+            f"the keys are of generation {keys.generation}, the vault is at {log.state.generation}: fetch new keys", reason="KeysOutdated"
+        )
+    with OpenSource(request.source) as source:
+        session = request.run.session_id if request.run is not None else os.urandom(16)
+        ticket = request.run.ticket_bytes if request.run is not None else b""
+        opened = log.append(Open(session, ticket, request.pack_bytes), keys.signer)
+        try:
+            return _attempts(log, keys, request, source, (session, ticket, opened.head.seq), on_start, on_progress)
+        except RecoupError as error:
+            if request.run is None and not isinstance(error, LogRejected):
+                _abort(log, keys, session, opened.head.seq)
+            raise
+
+
+def _abort(log: Log, keys: WriterKeys, session: bytes, seq: int) -> None:
+    """Say that a session of the command line ends here; best effort, an OPEN without an end is allowed."""
+    try:
+        log.append(Abort(session, seq), keys.signer)
+    except RecoupError:
+        return
+
+
+def _attempts(
+    log: Log,
+    keys: WriterKeys,
+    request: Request,
+    source: OpenSource,
+    opened: tuple[bytes, bytes, int],
+    on_start: OnStart,
+    on_progress: OnProgress,
+) -> Result:
+    """With the lineage's cache; without it if the cache turns out to lie."""
+    readback = ReadBack(log.store, keys)
+    walker = walker_key(keys.path_key, source.kind.value, request.excludes)
+    pvc_uid = request.run.source.persistent_volume_claim_uid if request.run is not None and request.run.ticket else ""
+    lineage, reason = find_lineage(
+        log.state, keys, readback, pvc_uid=pvc_uid, source=record_source(request.run, source.path), walker=walker
+    )
+    notes = [reason] if reason else []
+    try:
+        return _attempt(log, keys, request, source, opened, lineage, readback, walker, notes, on_start, on_progress)
+    except CacheDistrusted:
+        notes.append("CacheDistrusted: a file that looked unchanged has other content; everything was read")
+    except Integrity as error:
+        if lineage is None or error.reason == "SelfCheckFailed":
+            raise
+        notes.append(f"the last recovery point cannot be built on, everything was read: {error}")
+    return _attempt(log, keys, request, source, opened, None, readback, walker, notes, on_start, on_progress)
+
+
+def _attempt(
+    log: Log,
+    keys: WriterKeys,
+    request: Request,
+    source: OpenSource,
+    opened: tuple[bytes, bytes, int],
+    lineage: Lineage | None,
+    readback: ReadBack,
+    walker: bytes,
+    notes: list[str],
+    on_start: OnStart,
+    on_progress: OnProgress,
+) -> Result:
+    started = time.time_ns()
+    ledger = Ledger()
+    on_start(*source.expected(lineage.root if lineage is not None else None))
+
+    def upload(sealed: SealedObject) -> None:
+        put_object(log.store, sealed.name, sealed.data)
+
+    live = [committed.body for committed in log.state.commits.values() if committed.generation == keys.generation]
+    dedup = Dedup(readback, lineage, live, log.state.damaged)
+    with Pipeline(upload, workers=worker_count(), uploaders=request.uploaders) as pipeline:
+        work = Work(pipeline, keys, ledger, dedup, lineage, request.pack_bytes, started, on_progress)
+        captured = capture(work, source, request.excludes)
+        closing = Closing(work, log.store, readback, request, source, walker)
+        commit = close_point(closing, captured, opened)
+    log.append(commit, keys.signer)
+    return _result(commit, captured, ledger, notes)
+
+
+def _result(commit: Commit, captured: Captured, ledger: Ledger, notes: list[str]) -> Result:
+    totals = captured.totals
+    return Result(
+        commit.manifest.hex(),
+        totals.files,
+        totals.bytes,
+        captured.bytes_read,
+        ledger.stored,
+        captured.errors,
+        captured.errors_total,
+        notes,
+    )
