@@ -55,9 +55,9 @@ class Controller(csi_pb2_grpc.ControllerServicer):  # type: ignore[misc]
     @answered
     def DeleteVolume(self, request: Any) -> Any:
         need(volume_id=request.volume_id)
-        for volume in self._volumes.volumes():
-            if volume.id == request.volume_id and publishing.is_in_use(self._volumes.data(volume)):
-                raise Refused(grpc.StatusCode.FAILED_PRECONDITION, f"volume {volume.id} is published on this node")
+        volume = self._volumes.find(request.volume_id)
+        if volume and publishing.is_in_use(self._volumes.data(volume)):
+            raise Refused(grpc.StatusCode.FAILED_PRECONDITION, f"volume {volume.id} is published on this node")
         self._volumes.delete(request.volume_id)
         return csi.DeleteVolumeResponse()
 

@@ -51,8 +51,8 @@ def is_mounted(target: Path) -> bool:
 def is_in_use(source: Path) -> bool:
     """Whether the folder, or a device over the file, is published anywhere in this mount namespace."""
     if source.is_dir():
-        inside = "/" + str(source).lstrip("/").split("/pool/", 1)[-1]
-        return any(root == inside for root, _ in mounts())
+        ending = "/" + "/".join(source.parts[-4:])  # driver/volumes/id/data: the path inside the pool ends so
+        return any(root.endswith(ending) for root, _ in mounts())
     names = {f"/{device.name}" for device in devices.attached(source)}
     return any(root in names for root, _ in mounts())
 

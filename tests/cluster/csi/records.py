@@ -2,12 +2,14 @@
 
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import msgspec
 
 Mode = Literal["Filesystem", "Block"]
+IDENTITY = re.compile(r"(vol|snap)-[0-9a-f]{24}")
 
 
 class Volume(msgspec.Struct, frozen=True):

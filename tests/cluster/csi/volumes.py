@@ -38,16 +38,19 @@ class Volumes:
                 if not (each / "record.json").exists():
                     _remove(each)
 
+    def find(self, volume_id: str) -> Volume | None:
+        return records.load(Volume, _folder(self._volumes, volume_id))
+
     def volume(self, volume_id: str) -> Volume:
         """Raises Refused (NOT_FOUND)."""
-        found = records.load(Volume, self._volumes / volume_id)
+        found = self.find(volume_id)
         if found is None:
             raise Refused(grpc.StatusCode.NOT_FOUND, f"no volume {volume_id}")
         return found
 
     def snapshot(self, snapshot_id: str) -> Snapshot:
         """Raises Refused (NOT_FOUND)."""
-        found = records.load(Snapshot, self._snapshots / snapshot_id)
+        found = records.load(Snapshot, _folder(self._snapshots, snapshot_id))
         if found is None:
             raise Refused(grpc.StatusCode.NOT_FOUND, f"no snapshot {snapshot_id}")
         return found
@@ -94,9 +97,10 @@ class Volumes:
     def delete(self, volume_id: str) -> None:
         """Nothing to do when there is none."""
         with self._changing:
-            if "/" not in volume_id and (self._volumes / volume_id).exists():
-                records.forget(self._volumes / volume_id)
-                _remove(self._volumes / volume_id)
+            folder = _folder(self._volumes, volume_id)
+            if folder.exists():
+                records.forget(folder)
+                _remove(folder)
 
     def grow(self, volume_id: str, size: int) -> Volume:
         """Give the volume at least this size; never less than it has. Whoever uses it sees the new size at once."""
@@ -131,9 +135,10 @@ class Volumes:
     def delete_snapshot(self, snapshot_id: str) -> None:
         """Nothing to do when there is none. Volumes made from it stay: they share blocks, not fate."""
         with self._changing:
-            if "/" not in snapshot_id and (self._snapshots / snapshot_id).exists():
-                records.forget(self._snapshots / snapshot_id)
-                _remove(self._snapshots / snapshot_id)
+            folder = _folder(self._snapshots, snapshot_id)
+            if folder.exists():
+                records.forget(folder)
+                _remove(folder)
 
     def _source(self, source: str, size: int, mode: Mode) -> Path:
         """The subvolume to copy; refuses what a copy can't be made of."""
@@ -161,6 +166,11 @@ class Volumes:
                 devices.resize(device)
         else:
             pool.limit(self.data(volume), volume.capacity)
+
+
+def _folder(base: Path, identity: str) -> Path:
+    """Where what has this id is; for what can't be an id of ours a place where nothing is."""
+    return base / (identity if records.IDENTITY.fullmatch(identity) else "none")
 
 
 def _rounded(size: int) -> int:
