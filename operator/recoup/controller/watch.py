@@ -170,6 +170,7 @@ class _Stream:
         await kopf.operator(
             registry=self._registry,
             settings=build_settings(),
+            identity="recoup",  # type: ignore[arg-type]  # else it asks for the user's name, which a container's uid need not have
             standalone=True,
             clusterwide=self._namespace is None,
             namespaces=[self._namespace] if self._namespace else [],

@@ -11,7 +11,7 @@ import pytest
 
 from recoup.controller import failures
 from recoup.controller.kube import ApiServer
-from recoup.controller.resources import EVENT, JOB, LEASE, NAMESPACE, POLICY, PVC, SNAPSHOT
+from recoup.controller.resources import EVENT, JOB, LEASE, NAMESPACE, POLICY, PVC, RESTORE
 from tests.integration.controller.conftest import ControlPlane
 from tests.integration.controller.process import Controller, install, wait_for
 
@@ -175,10 +175,10 @@ def labelled(namespace: str, name: str, owner: dict[str, Any]) -> dict[str, Any]
     }
 
 
-def make_snapshot(kube: ApiServer, namespace: str, name: str) -> dict[str, Any]:
+def make_restore(kube: ApiServer, namespace: str, name: str) -> dict[str, Any]:
     metadata = {"name": name, "namespace": namespace}
-    spec = {"policyRef": {"name": "none"}}
-    return kube.create(SNAPSHOT, {"apiVersion": SNAPSHOT.api_version, "kind": "BackupSnapshot", "metadata": metadata, "spec": spec})
+    spec = {"source": {"snapshotRef": {"name": "none"}}}
+    return kube.create(RESTORE, {"apiVersion": RESTORE.api_version, "kind": "RestoreRequest", "metadata": metadata, "spec": spec})
 
 
 def _gone(kube: ApiServer, name: str) -> bool:
@@ -191,18 +191,18 @@ def _gone(kube: ApiServer, name: str) -> bool:
 def test_children_of_owners_that_went_while_no_controller_was_there_are_swept_and_others_are_not(
     kube: ApiServer, namespace: str, start: Start
 ) -> None:  # fmt: skip
-    dead, alive = make_snapshot(kube, namespace, "dead"), make_snapshot(kube, namespace, "alive")
+    dead, alive = make_restore(kube, namespace, "dead"), make_restore(kube, namespace, "alive")
     kube.create(JOB, labelled("recoup-movers", "of-the-dead", dead))
     kube.create(JOB, labelled("recoup-movers", "of-the-living", alive))
     stranger = labelled("recoup-movers", "of-a-stranger", dead)
     stranger["metadata"]["labels"] = {"recoup.dev/owner-uid": dead["metadata"]["uid"]}
     kube.create(JOB, stranger)
-    kube.delete(SNAPSHOT, namespace, "dead", uid=dead["metadata"]["uid"])
+    kube.delete(RESTORE, namespace, "dead", uid=dead["metadata"]["uid"])
     start("one", "--no-leader-election")
     wait_for("the orphan goes", lambda: _gone(kube, "of-the-dead"))
     assert not _gone(kube, "of-the-living")
     assert not _gone(kube, "of-a-stranger")
-    kube.delete(SNAPSHOT, namespace, "alive", uid=alive["metadata"]["uid"])
+    kube.delete(RESTORE, namespace, "alive", uid=alive["metadata"]["uid"])
     wait_for("a deletion is noticed at once", lambda: _gone(kube, "of-the-living"), 30)
 
 
