@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from recoup.controller import failures
+from recoup.controller.apply import apply_action
 from recoup.controller.catalogues import Catalogues
 from recoup.controller.gather import Reader
 from recoup.controller.gather_snapshot import SnapshotReconciler
@@ -16,6 +17,7 @@ from recoup.controller.ledger import FailureLedger
 from recoup.controller.metrics import Metrics
 from recoup.controller.queue import DelayingQueue
 from recoup.controller.resources import LOCATION, POLICY, SECRET, SNAPSHOT, Key
+from recoup.controller.sweep import Sweep
 from recoup.controller.worker import Reconciler, Worker
 from recoup.errors import RecoupError
 from recoup.plan.observed import Catalogue, Surroundings, Ticket
@@ -74,7 +76,7 @@ class Controller:
             kube=self.world.kube,
             queue=DelayingQueue(clock=clock, jitter=lambda: 0.5),
             reconcilers=self._reconcilers(reader, ledger),
-            sweep=lambda _now: RESYNC,
+            sweep=Sweep(reader, apply=lambda action: apply_action(self.world.kube, action), every=RESYNC, jitter=lambda: 0.5),
             ledger=ledger,
             metrics=Metrics(),
             clock=clock,
@@ -137,6 +139,7 @@ def killed_at(world: World, write: int, work: Callable[[], None]) -> bool:
     return False
 
 
+SWEEP = Key("Sweep", "", "")
 NAMESPACE_UID = "uid-of-shop"
 SNAPSHOT_KEY = Key("BackupSnapshot", "shop", "before-upgrade")
 

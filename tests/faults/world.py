@@ -125,7 +125,7 @@ class World:
         hooks, self.kube.before_write = self.kube.before_write, lambda _verb, _kind, _name: None
         try:
             for act in (
-                self._empty_namespaces, self._run_jobs, self._collect_pods, self._take_snapshots, self._drop_snapshots,
+                self._empty_namespaces, self._run_jobs, self._expire_jobs, self._collect_pods, self._take_snapshots, self._drop_snapshots,
                 self._drop_contents, self._provision, self._bind, self._drop_claims, self._drop_volumes,
             ):  # fmt: skip
                 act()
@@ -312,6 +312,13 @@ class World:
         state = {"state": {"terminated": {"finishedAt": self.stamp(), **ended}}}
         self._put(pod, status={"phase": phase, "containerStatuses": [state]})
         self._finish(job, "Complete" if ended["exitCode"] == 0 else "Failed", "BackoffLimitExceeded")
+
+    def _expire_jobs(self) -> None:
+        for job in self.all(JOB):
+            kept = job["spec"].get("ttlSecondsAfterFinished")
+            ended = [item["lastTransitionTime"] for item in (job.get("status") or {}).get("conditions") or ()]
+            if kept is not None and ended and self.now >= datetime.fromisoformat(ended[0]) + timedelta(seconds=kept):
+                self.delete(job)
 
     def _finish(self, job: Object, kind: str, reason: str) -> None:
         condition = {"type": kind, "status": "True", "reason": reason, "lastTransitionTime": self.stamp()}

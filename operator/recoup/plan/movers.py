@@ -20,6 +20,8 @@ STALL_LIMIT = timedelta(minutes=15)
 """How long one step may show no sign of life before it is given up."""
 
 MAX_ATTEMPTS = 3
+OUT_OF_MEMORY = "OOMKilled"
+"""What the kubelet says of a container that went over its memory limit; there is no termination message then."""
 _RETRY_DELAYS = (timedelta(seconds=15), timedelta(seconds=60))
 
 _PROGRESS_STEP = 0.05
@@ -144,7 +146,7 @@ def _judge_exit(ended: Object, condition: Object | None) -> Verdict:
     report = _report(ended)
     if code == 0:
         return Verdict(state=MoverState.SUCCEEDED, since=since, report=report)
-    if ended.get("reason") == "OOMKilled":
+    if ended.get("reason") == OUT_OF_MEMORY:
         message = "the mover was killed because it used more memory than its limit; raise spec.mover.resources.limits.memory of the policy"
         return Verdict(state=MoverState.FAILED, reason="MoverOutOfMemory", message=message, retry=True, since=since)
     reason, retry = _EXIT_CODES.get(code, ("MoverKilled" if code > 128 else "MoverFailed", True))

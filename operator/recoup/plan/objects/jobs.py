@@ -27,6 +27,9 @@ from recoup.plan.observed import Surroundings
 API_VERSION = "batch/v1"
 KIND = "Job"
 
+KEYS_JOB_KEPT = 600
+"""Seconds that an ended keys Job stays if nobody removes it: the run that made it may be gone, and its owner is the location."""
+
 
 def build_backup_job(
     owner: Owner, around: Surroundings, location: BackupLocationSpec, *,
@@ -108,7 +111,9 @@ def build_keys_job(
     )
     labels = owner.labels() | {COMPONENT: "keys", VAULT: vault, ATTEMPT: str(attempt)}
     template = build_pod_template(around, parts, labels=labels, mover=Mover(), node_affinity=None)
-    return _job(name, around.movers_namespace, labels, template)
+    job = _job(name, around.movers_namespace, labels, template)
+    job["spec"]["ttlSecondsAfterFinished"] = KEYS_JOB_KEPT
+    return job
 
 
 def build_probe_job(owner: Owner, around: Surroundings, location: BackupLocationSpec, *, name: str) -> Object:
