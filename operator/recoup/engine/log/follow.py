@@ -10,7 +10,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from recoup.engine.format.kinds import ID_BYTES
@@ -23,7 +23,9 @@ from recoup.engine.log.state import LogState
 from recoup.engine.stores.base import Store
 from recoup.errors import Integrity, Invalid, NotFound, Retryable
 
+_FIRST_BATCH = 4
 _MAX_BATCH = 32
+_READERS = 16
 _MAX_CONFLICTS = 200
 _MAX_UNANSWERED = 5
 
@@ -58,9 +60,12 @@ class Log:
     def follow(self) -> LogState:
         """Read up to the head: one request if nothing is new. Raises what the store raises, and Invalid (NewerFormat)."""
         with self._lock:
-            batch = 1 if self.state.next_seq else 4
-            while self._read_batch(batch):
-                batch = min(batch * 2, _MAX_BATCH)
+            if self.state.next_seq and not self._read_batch(1, map):
+                return self.state
+            with ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="log") as pool:
+                batch = _FIRST_BATCH
+                while self._read_batch(batch, pool.map):
+                    batch = min(batch * 2, _MAX_BATCH)
             return self.state
 
     def append(self, body: Body, key: SigningKey, *, init_ids: tuple[bytes, bytes] | None = None) -> Entry:
@@ -81,15 +86,10 @@ class Log:
                 self.follow()
         raise Retryable(f"the log of vault {self._vault_id.hex()} was taken by others {_MAX_CONFLICTS} times: try again later")
 
-    def _read_batch(self, size: int) -> bool:
-        """Take up to `size` entries; False when the head was met."""
+    def _read_batch(self, size: int, run: Callable[[Callable[[str], bytes | None], list[str]], Iterable[bytes | None]]) -> bool:
+        """Take up to `size` entries, fetched by `run`; False when the head was met."""
         first = self.state.next_seq
-        names = [log_name(self._vault_id, first + step) for step in range(size)]
-        if size == 1:
-            answers = [self._get(names[0])]
-        else:
-            with ThreadPoolExecutor(max_workers=min(size, 16), thread_name_prefix="log") as pool:
-                answers = list(pool.map(self._get, names))
+        answers = list(run(self._get, [log_name(self._vault_id, first + step) for step in range(size)]))
         for seq, data in enumerate(answers, start=first):
             if data is None:
                 return False
