@@ -37,6 +37,7 @@ from tests.cluster.s3.faults import (
     StaleList,
     TruncatedBody,
 )
+from tests.cluster.s3.fixtures import MakeBucket
 from tests.cluster.s3.proxy import FaultProxy
 from tests.cluster.s3.request import Kind
 from tests.cluster.s3.servers import S3Server
@@ -96,6 +97,17 @@ def test_everything_passes_unchanged_and_is_counted(bucket: Bucket, fault_proxy:
     assert fault_proxy.records()[0].request.key == "a/ü b"
     fault_proxy.reset_counts()
     assert fault_proxy.counts() == {}
+
+
+def test_the_second_provider_works_behind_it(versitygw_server: S3Server, make_bucket: MakeBucket) -> None:
+    bucket, body = make_bucket(versitygw_server), os.urandom(3 * MIB)
+    with FaultProxy(versitygw_server.endpoint) as proxy:
+        client = versitygw_server.client(endpoint=proxy.endpoint)
+        rule = proxy.on(LostResponse(), kind=Kind.PUT)
+        client.put_object(Bucket=bucket.name, Key="k", Body=body)
+        assert client.get_object(Bucket=bucket.name, Key="k")["Body"].read() == body
+        assert (rule.made, proxy.counts()[Kind.PUT].requests) == (1, 2)
+        client.close()
 
 
 def test_multipart_and_chunked_uploads_pass(bucket: Bucket, fault_proxy: FaultProxy, once: "S3Client") -> None:

@@ -20,7 +20,7 @@ from tests.cluster.s3 import network, slots
 from tests.cluster.s3.buckets import create_bucket, delete_bucket
 from tests.cluster.s3.fixtures import MakeBucket
 from tests.cluster.s3.rights import restricted_credentials, session_credentials
-from tests.cluster.s3.servers import S3Server, minio, running, versitygw
+from tests.cluster.s3.servers import S3Server, minio, running, start, versitygw
 
 pytestmark = pytest.mark.s3
 
@@ -176,6 +176,19 @@ def test_nothing_is_left_after_the_end(networked: bool) -> None:
         folders = [one.slot.folder, two.slot.folder]
         assert all(len(traces(folder)) == (3 if networked else 2) for folder in folders)
     assert [traces(folder) for folder in folders] == [[], []]
+
+
+def test_many_starting_at_once_get_networks_of_their_own() -> None:
+    with ThreadPoolExecutor(4) as pool:
+        servers = list(pool.map(lambda _: start("versitygw", networked=True, secure=False), range(4)))
+    try:
+        assert len({server.endpoint for server in servers}) == 4
+        for server in servers:
+            create_bucket(server, "mine")
+    finally:
+        for server in servers:
+            server.stop()
+    assert [traces(server.slot.folder) for server in servers] == [[]] * 4
 
 
 CRASHING = """
