@@ -64,5 +64,6 @@ def set_up_logging(level: str, redactor: Redactor, stream: TextIO = sys.stderr) 
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter(redactor))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)  # it warns that it handles no signals, which is what we want
     for chatty in ("kopf", "urllib3", "botocore", "aiohttp", "asyncio"):
         logging.getLogger(chatty).setLevel(max(logging.getLevelName(level), logging.WARNING))
