@@ -42,7 +42,8 @@ def test_create_never_overwrites(store: Store) -> None:
     assert store.get(NAME) == b"first"
 
 
-def test_of_many_racing_writers_one_wins_and_its_bytes_stay(store: Store) -> None:
+def test_of_many_racing_writers_one_wins_and_its_bytes_stay(atomic_place: Place) -> None:
+    store = atomic_place.open()
     for key in range(10):
         barrier = threading.Barrier(4)
 

@@ -2,8 +2,8 @@
 
 Responsible for: atomic, durable create-if-absent by an unnamed (or temporary) file and link(), reading without following any
 symbolic link below the root, and errors that say what to do. Not for what the objects mean. Half-written files never get a name;
-temporary names begin with a dot, so no object name can collide with one and `list` never shows them. Unlike in a bucket, `a` and `a/b` cannot
-both be objects; no name of the format needs that.
+temporary names begin with a dot, so no object name can collide with one and `list` never shows them. Unlike in a bucket, `a` and
+`a/b` cannot both be objects; no name of the format needs that.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from recoup.engine.stores.base import MAX_OBJECT, Buffer, check_length, check_limit, check_name, check_prefix
 from recoup.errors import Denied, Integrity, Invalid, NotFound, RecoupError, Retryable
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_TRIES = 10
 _NO_UNNAMED = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}  # what open(O_TMPFILE) or linkat(/proc) say where they can't
 
 
@@ -33,7 +34,14 @@ class FileStore:
         return f"file://{self._root}"
 
     def create(self, name: str, data: Buffer) -> bool:
-        with self._errors(name), self._folder(name, make=True) as (folder, leaf):
+        with self._errors(name):
+            for _ in range(_TRIES):
+                with suppress(FileNotFoundError):  # a delete beside us took the directory away
+                    return self._create(name, data)
+            return self._create(name, data)
+
+    def _create(self, name: str, data: Buffer) -> bool:
+        with self._folder(name, make=True) as (folder, leaf):
             made: bool | None = False
             if not _exists(folder, leaf):
                 made = self._link_unnamed(folder, leaf, data)
@@ -88,8 +96,17 @@ class FileStore:
             with self._errors(name), self._folder(name, make=False) as (folder, leaf):
                 os.unlink(leaf, dir_fd=folder)
                 os.fsync(folder)
+            self._remove_empty(name)
         except NotFound:
             return
+
+    def _remove_empty(self, name: str) -> None:
+        """Remove the directories above a deleted object that hold nothing any more."""
+        with suppress(OSError, RecoupError):
+            while "/" in name:
+                name = name.rpartition("/")[0]
+                with self._folder(name, make=False) as (folder, leaf):
+                    os.rmdir(leaf, dir_fd=folder)
 
     # -- one object ------------------------------------------------------------------------------------------------------
 

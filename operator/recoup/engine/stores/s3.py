@@ -136,6 +136,20 @@ class S3Store:
         """Seconds by which the server's clock is ahead of ours, from its last answer (±1 s); None before any answer."""
         return self._skew
 
+    def refuses_wrong_checksum(self, name: str) -> bool:
+        """Whether the server refuses an object that comes with the CRC-32 of another one."""
+
+        def put() -> bool:
+            try:
+                self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=b"damaged on its way", ChecksumCRC32="AAAAAA==")
+            except Exception as error:
+                if code_of(error)[1] == 400:
+                    return True
+                raise
+            return False
+
+        return self._call(name, put)
+
     # -- requests --------------------------------------------------------------------------------------------------------
 
     @property
