@@ -11,7 +11,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +56,15 @@ class ApiServer:
         except urllib.error.HTTPError as error:
             with error:
                 return Answer(error.code, json.load(error))
+
+
+def wait_for(happened: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+    """Look until it happened. Raises TimeoutError that says what was awaited."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds:.0f} s for {what}")
+        time.sleep(0.05)
 
 
 @contextmanager

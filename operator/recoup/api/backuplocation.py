@@ -15,8 +15,8 @@ REACHABLE = "Reachable"
 CONFORMANT = "Conformant"
 KEY_REDUNDANT = "KeyRedundant"
 
-MAX_VAULTS = 4096
-"""Bound of status.vaults: a few hundred bytes each, against the 1.5 MiB that an object may have."""
+MAX_VAULTS = 2048
+"""Bound of status.vaults: some 300 bytes each, in an object that may have 1.5 MiB."""
 
 
 class S3(Spec, frozen=True):

@@ -3,17 +3,19 @@
 from datetime import datetime
 from enum import StrEnum
 
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from recoup.api.conditions import Condition
 from recoup.api.labels import Requirement
-from recoup.api.objects import ObjectMeta, Reference, Spec, Status
+from recoup.api.objects import ObjectMeta, Reference, Spec, Status, cut
 
 KIND = "BackupPolicy"
 PLURAL = "backuppolicies"
 
 MAX_RUNS = 50
 """Bound of status.lastRuns, newest first."""
+
+RUN_MESSAGE_LIMIT = 1024
 
 
 class Schedule(Spec, frozen=True):
@@ -104,7 +106,7 @@ class RunResult(StrEnum):
 
 
 class Run(Status, frozen=True):
-    """One slot of the recent past. `reason` and `message` say why a slot was skipped or missed; `late_by` how late it started."""
+    """One slot of the recent past, or `slots` of them. reason, message: why it was skipped or missed; late_by: how late it started."""
 
     slot: datetime
     result: RunResult
@@ -113,6 +115,10 @@ class Run(Status, frozen=True):
     reason: str | None = None
     message: str | None = None
     slots: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.message is not None:
+            structs.force_setattr(self, "message", cut(self.message, RUN_MESSAGE_LIMIT))
 
 
 class LastSuccess(Status, frozen=True):

@@ -6,11 +6,11 @@ Its truth is the COMMIT of each volume in the vault's log; this object says what
 from datetime import datetime
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from recoup.api.backuppolicy import Mover
 from recoup.api.conditions import Condition
-from recoup.api.objects import ObjectMeta, Reference, Spec, Status
+from recoup.api.objects import VOLUME_MESSAGE_LIMIT, ObjectMeta, Reference, Spec, Status, cut
 
 KIND = "BackupSnapshot"
 PLURAL = "backupsnapshots"
@@ -77,6 +77,10 @@ class SnapshotVolume(Status, frozen=True):
     duration: str | None = None
     warnings: int | None = None
     first_paths: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.message is not None:
+            structs.force_setattr(self, "message", cut(self.message, VOLUME_MESSAGE_LIMIT))
 
 
 class CopyState(StrEnum):

@@ -8,7 +8,7 @@ status and with nothing else.
 from datetime import datetime
 from enum import StrEnum
 
-from recoup.api.objects import Status
+from recoup.api.objects import Status, cut
 
 MESSAGE_LIMIT = 4096
 
@@ -63,7 +63,7 @@ def set_condition(
         type=kind,
         status=word,
         reason=reason,
-        message=message if len(message) <= MESSAGE_LIMIT else message[: MESSAGE_LIMIT - 1] + "…",
+        message=cut(message, MESSAGE_LIMIT),
         last_transition_time=since,
         observed_generation=generation,
     )

@@ -17,6 +17,9 @@ GROUP = "recoup.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 
+VOLUME_MESSAGE_LIMIT = 2048
+"""Characters of the message about one volume: there may be 256 of them, in an object that may have 1.5 MiB."""
+
 
 class Spec(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
     """Flavour of everything under `spec`."""
@@ -45,6 +48,11 @@ class ObjectMeta(Struct, frozen=True, kw_only=True, rename="camel"):
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     finalizers: tuple[str, ...] = ()
+
+
+def cut(text: str, limit: int) -> str:
+    """The text, ended with an ellipsis where its schema ends it: a message that is too long must not keep a status from being written."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 T = TypeVar("T")

@@ -3,10 +3,10 @@
 from datetime import datetime
 from enum import StrEnum
 
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from recoup.api.conditions import Condition
-from recoup.api.objects import ObjectMeta, Reference, Spec, Status
+from recoup.api.objects import VOLUME_MESSAGE_LIMIT, ObjectMeta, Reference, Spec, Status, cut
 
 KIND = "RestoreRequest"
 PLURAL = "restorerequests"
@@ -123,6 +123,10 @@ class RestoredVolume(Status, frozen=True):
     bytes_written: int | None = None
     duration: str | None = None
     persistent_volume: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.message is not None:
+            structs.force_setattr(self, "message", cut(self.message, VOLUME_MESSAGE_LIMIT))
 
 
 class RestoreSummary(Status, frozen=True):
