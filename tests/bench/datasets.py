@@ -1,0 +1,105 @@
+"""Deterministic data for benchmarks: many small text files (d2) and one database-like file (d3), and their mutations.
+
+The same bytes for the same (scale, seed) on every machine. At scale 1:
+d2  200,000 files of 2 to 20 KiB (log-uniform, mean about 8 KiB) in 2,000 directories; text that zstd halves; no duplicates.
+d3  one file of 4 GiB in 8 KiB pages: header, rows of ids and text, a fifth free space; one page in ten was never used.
+A mutation changes 1 %: of the files (and adds and deletes 0.1 %), or of the pages, spread evenly.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+from pathlib import Path
+
+PAGE = 8192
+ROWS = 96
+FILES = 200_000
+D3_BYTES = 4 << 30
+_FILES_PER_FOLDER = 100
+
+
+class Words:
+    """Text-like content from one fixed vocabulary, frequent words first."""
+
+    def __init__(self, seed: int) -> None:
+        rng = random.Random(f"words {seed}")
+        syllables = [c + v for c in "bcdfghjklmnprstvwz" for v in "aeiou"]
+        vocabulary = ["".join(rng.choices(syllables, k=rng.choice((1, 2, 2, 3, 3, 4)))) for _ in range(6000)]
+        weights = [1 / (rank + 3) ** 0.7 for rank in range(len(vocabulary))]
+        self._stream = rng.choices(vocabulary, weights, k=1 << 18)
+        self.snippets = [self.text(rng, 48) for _ in range(1 << 15)]
+
+    def text(self, rng: random.Random, length: int) -> bytes:
+        """About a log file: numbers, keys, hexadecimal, prose."""
+        words, lines, size = self._stream, [], 0
+        last = len(words) - 16
+        while size < length:
+            at = rng.randrange(last)
+            prose = " ".join(words[at : at + rng.randrange(4, 13)])
+            line = f"{rng.randrange(100_000)} {words[at]}={rng.getrandbits(40):x} {prose}.\n"
+            lines.append(line)
+            size += len(line)
+        return "".join(lines).encode()[:length]
+
+
+def make_d2(root: Path, scale: float, seed: int = 1) -> None:
+    words = Words(seed)
+    for number in range(round(FILES * scale)):
+        folder = root / f"p{number // 10_000:02d}" / f"s{number // _FILES_PER_FOLDER % 100:03d}"
+        if number % _FILES_PER_FOLDER == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+        _write_document(folder / f"doc-{number:07d}.txt", words, f"{seed} d2 {number}")
+
+
+def mutate_d2(root: Path, turn: int, seed: int = 1) -> None:
+    """Rewrite 1 % of the files, delete 0.1 %, add as many. Another `turn`, another content."""
+    words = Words(seed)
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    rng = random.Random(f"{seed} pick {turn}")
+    changed, replaced = len(files) // 100, len(files) // 1000
+    chosen = rng.sample(files, changed + replaced)
+    for number, path in enumerate(chosen[:changed]):
+        _write_document(path, words, f"{seed} changed {turn} {number}")
+    for number, path in enumerate(chosen[changed:]):
+        path.unlink()
+        _write_document(path.with_name(f"new-{turn:02d}-{number:05d}.txt"), words, f"{seed} new {turn} {number}")
+
+
+def make_d3(root: Path, scale: float, seed: int = 1) -> None:
+    words = Words(seed)
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "base.db").open("wb", buffering=4 << 20) as file:
+        for number in range(round(D3_BYTES * scale) // PAGE):
+            rng = random.Random(f"{seed} page {number}")
+            file.write(bytes(PAGE) if rng.random() < 0.1 else _page(rng, number, number, words))
+
+
+def mutate_d3(root: Path, turn: int, seed: int = 1) -> None:
+    """Rewrite 1 % of the pages in place."""
+    words = Words(seed)
+    path = root / "base.db"
+    pages = path.stat().st_size // PAGE
+    chosen = sorted(random.Random(f"{seed} pages {turn}").sample(range(pages), pages // 100))
+    with path.open("r+b", buffering=0) as file:
+        for number in chosen:
+            file.seek(number * PAGE)
+            file.write(_page(random.Random(f"{seed} changed {turn} {number}"), number, turn * 10**9 + number, words))
+
+
+def _write_document(path: Path, words: Words, key: str) -> None:
+    rng = random.Random(key)
+    path.write_bytes(words.text(rng, int(2048 * 10 ** rng.random())))
+
+
+def _page(rng: random.Random, number: int, sequence: int, words: Words) -> bytes:
+    ids = rng.randbytes(ROWS * 16)
+    texts = rng.choices(words.snippets, k=ROWS)
+    parts = [struct.pack("<QIIQ", sequence, number, ROWS, 0)]
+    for row, text in enumerate(texts):
+        parts += (struct.pack("<I", number * ROWS + row), ids[row * 16 : row * 16 + 16], text)
+    return b"".join(parts).ljust(PAGE, b"\0")
+
+
+MAKE = {"d2": make_d2, "d3": make_d3}
+MUTATE = {"d2": mutate_d2, "d3": mutate_d3}

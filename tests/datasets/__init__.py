@@ -1,0 +1,1 @@
+"""Data that tests make: small enough for every run, odd enough to be worth it."""
