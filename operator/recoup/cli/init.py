@@ -45,9 +45,10 @@ def command(
     files = [read_key_file(Path(path)) for path in key_files]
     offline = [Recipient.from_text(text) for text in recipients]
     vault_id = os.urandom(16) if vault is None else parse_vault(vault)
-    made = provision(
-        location.open(), [file.kek for file in files], offline, vault_id=vault_id, labels=notes, pinned_root=_pinned(files, vault_id)
-    )
+    store = location.open()
+    if vault is None:
+        _refuse_second(store, files)
+    made = provision(store, [file.kek for file in files], offline, vault_id=vault_id, labels=notes, pinned_root=_pinned(files, vault_id))
     for file in files:
         pin_vault(file, made.fingerprint)
     _show({"vault": vault_id.hex(), "fingerprint": made.fingerprint, "created": made.created, "keys": len(files) + len(offline)}, output)

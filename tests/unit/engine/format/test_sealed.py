@@ -12,7 +12,6 @@ from recoup.engine.format.padme import padme
 from recoup.engine.format.sealed import ObjectBuilder, ObjectReader, Sealing
 from tests.unit.engine.format.sealing import CAPACITY, Pair, block, by_hpke, by_wrapping, seal
 
-
 ID = b"\1" * 32
 
 
