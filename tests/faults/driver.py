@@ -12,11 +12,12 @@ from recoup.controller import failures
 from recoup.controller.apply import apply_action
 from recoup.controller.catalogues import Catalogues
 from recoup.controller.gather import Reader
+from recoup.controller.gather_restore import RestoreReconciler
 from recoup.controller.gather_snapshot import SnapshotReconciler
 from recoup.controller.ledger import FailureLedger
 from recoup.controller.metrics import Metrics
 from recoup.controller.queue import DelayingQueue
-from recoup.controller.resources import LOCATION, POLICY, SECRET, SNAPSHOT, Key
+from recoup.controller.resources import LOCATION, POLICY, PV, PVC, RESTORE, SECRET, SNAPSHOT, Key
 from recoup.controller.sweep import Sweep
 from recoup.controller.worker import Reconciler, Worker
 from recoup.errors import RecoupError
@@ -113,7 +114,10 @@ class Controller:
 
     def _reconcilers(self, reader: Reader, ledger: FailureLedger) -> Mapping[str, Reconciler]:
         catalogues = cast("Catalogues", self.bucket)
-        return {"BackupSnapshot": SnapshotReconciler(reader, catalogues, ledger)}
+        return {
+            "BackupSnapshot": SnapshotReconciler(reader, catalogues, ledger),
+            "RestoreRequest": RestoreReconciler(reader, catalogues, ledger),
+        }
 
 
 def start(world: World) -> Controller:
@@ -178,6 +182,44 @@ def a_location(now: datetime, **spec: Any) -> Object:
         | spec,
         "status": {"conditions": conditions, "repositoryId": "repo-1"},
     }
+
+
+RESTORE_KEY = Key("RestoreRequest", "shop", "incident")
+
+
+def incident(world: World, *, source: Object | None = None, volumes: list[Object] | None = None, namespace: str = "shop") -> Key:
+    """A RestoreRequest that has just been made; by default of the BackupSnapshot, each volume as `<name>-restored`."""
+    asked = volumes if volumes is not None else [{"source": "data-0", "target": {"name": "data-0-restored"}}]
+    spec: Object = {"source": source or {"snapshotRef": {"name": "before-upgrade"}}, "cancel": False}
+    if asked:
+        spec["volumes"] = asked
+    world.kube.put(RESTORE, {"metadata": {"name": "incident", "namespace": namespace, "uid": "uid-of-restore"}, "spec": spec})
+    return Key("RestoreRequest", namespace, "incident")
+
+
+def backed_up(*claims: str, binding: str = "Immediate") -> World:
+    """A world in which BackupSnapshot shop/before-upgrade is Ready, and the location knows the vault."""
+    world = shop(*claims, binding=binding)
+    start(world).run(SNAPSHOT_KEY)
+    location = world.get(LOCATION, None, "frankfurt")
+    vault = snapshot_status(world)["vault"]
+    location["status"]["vaults"] = [{"id": vault, "namespace": "shop", "namespaceUid": NAMESPACE_UID, "fingerprint": "f" * 64}]
+    world.kube.put(LOCATION, location)
+    return world
+
+
+def restore_status(world: World, namespace: str = "shop") -> Object:
+    status: Object = world.get(RESTORE, namespace, "incident").get("status") or {}
+    return status
+
+
+def content_of(world: World, claim: str, namespace: str = "shop") -> str:
+    """What is on the disk of a bound claim."""
+    found = world.get(PVC, namespace, claim)
+    assert found["status"]["phase"] == "Bound", found
+    volume = world.get(PV, None, found["spec"]["volumeName"])
+    assert volume["spec"]["claimRef"]["uid"] == found["metadata"]["uid"]
+    return world.disks[volume["spec"]["csi"]["volumeHandle"]]
 
 
 def snapshot_status(world: World) -> Object:
