@@ -3,7 +3,7 @@
     python -m tests.datasets.tree_of_every_kind DIR [--files 20000] [--sparse-gib 10]
 
 Names that are not UTF-8 or 255 bytes long, paths of 1,000 levels, sparse files, hard links across folders, ACLs, capabilities,
-setuid, mode 0000, empty files and folders, symlinks that lead anywhere, fifos, sockets, xattrs short and long, strange times.
+setuid, mode 0000, empty files and folders, symlinks that lead anywhere, fifos, xattrs short and long, strange times.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Maker:
     rng: random.Random
     files: int
     sparse_bytes: int
-    devices: bool = False
+    extras: bool = False
 
     def folder(self, *names: bytes) -> int:
         """An open descriptor of a folder that is made as needed. The caller closes it."""
@@ -70,12 +70,15 @@ class Maker:
         return b" ".join(self.rng.choices(words, k=length // 6 + 1))[:length]
 
 
-def make_tree(path: str, *, files: int = 20_000, sparse_bytes: int = 10 << 30, seed: int = 1, devices: bool = False) -> None:
-    """Make the tree at `path`, which must be an empty directory or not exist. About `files` entries in all."""
+def make_tree(path: str, *, files: int = 20_000, sparse_bytes: int = 10 << 30, seed: int = 1, extras: bool = False) -> None:
+    """Make the tree at `path`, which must be an empty directory or not exist. About `files` entries in all.
+
+    With `extras` also what a restore leaves out unless it is asked for: devices, sockets, `trusted.*` attributes.
+    """
     Path(path).mkdir(parents=True, exist_ok=True)
     root = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        maker = Maker(root, random.Random(seed), files, sparse_bytes, devices)
+        maker = Maker(root, random.Random(seed), files, sparse_bytes, extras)
         for make in (_many, _names, _deep, _links, _modes, _attributes, _special, _sparse, _large, _times):
             make(maker)
     finally:
@@ -199,7 +202,8 @@ def _attributes(maker: Maker) -> None:
             os.setxattr(base + b"long-xattr", "user.long", maker.rng.randbytes(20_000))
         except OSError:  # ext4 holds one block of them; this is what it can have
             os.setxattr(base + b"long-xattr", "user.long", maker.rng.randbytes(3_000))
-        os.setxattr(base + b"link", "trusted.link", b"of the link itself", follow_symlinks=False)
+        if maker.extras:
+            os.setxattr(base + b"link", "trusted.link", b"of the link itself", follow_symlinks=False)
 
     _each(maker, (b"attributes",), make)
 
@@ -207,10 +211,10 @@ def _attributes(maker: Maker) -> None:
 def _special(maker: Maker) -> None:
     def make(folder: int) -> None:
         os.mkfifo(b"fifo", 0o640, dir_fd=folder)
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(f"/proc/self/fd/{folder}/socket")
-        listener.close()
-        if maker.devices:
+        if maker.extras:
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(f"/proc/self/fd/{folder}/socket")
+            listener.close()
             os.mknod(b"null", stat.S_IFCHR | 0o666, os.makedev(1, 3), dir_fd=folder)
             os.mknod(b"disk", stat.S_IFBLK | 0o660, os.makedev(7, 200), dir_fd=folder)
 
@@ -266,9 +270,9 @@ def main() -> None:
     parser.add_argument("directory")
     parser.add_argument("--files", type=int, default=20_000)
     parser.add_argument("--sparse-gib", type=float, default=10)
-    parser.add_argument("--devices", action="store_true")
+    parser.add_argument("--extras", action="store_true", help="also what a restore leaves out unless asked: devices, sockets, trusted.*")
     options = parser.parse_args()
-    make_tree(options.directory, files=options.files, sparse_bytes=round(options.sparse_gib * (1 << 30)), devices=options.devices)
+    make_tree(options.directory, files=options.files, sparse_bytes=round(options.sparse_gib * (1 << 30)), extras=options.extras)
 
 
 if __name__ == "__main__":
