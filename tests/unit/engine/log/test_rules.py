@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from recoup.engine.keys.keyring import Material
@@ -24,8 +25,11 @@ from recoup.engine.log.bodies import (
     KeyringRef,
     ObjectRef,
     Open,
+    Signer,
 )
+from recoup.engine.log.facts import Facts
 from recoup.engine.log.follow import Log, LogRejected
+from recoup.engine.log.rules import objection
 from recoup.engine.vault import Unlocked
 from tests.unit.engine.keys.vaults import unlocked
 from tests.unit.engine.log.entries import commit_body, digest, open_body, plant, signed, ticket_for
@@ -103,7 +107,7 @@ BY_MAINTENANCE: dict[str, Make] = {
     "KEYGEN under another root": lambda s: keygen(s, material=Material.generate()),
     "KEYGEN for another vault": lambda s: keygen(s, vault_id=bytes(16)),
     "KEYGEN that leaves a generation out": lambda s: keygen(s, generation=3),
-    "KEYGEN that changes a generation's keys": lambda s: keygen(s, generation=1),
+    "KEYGEN that changes a generation's keys": lambda s: KeyGen(keygen(s, generation=1).certificate, (KeyringRef(1, digest()),)),
     "KEYGEN without its own keyring": lambda s: KeyGen(keygen(s).certificate, (KeyringRef(1, digest()),)),
     "KEYGEN with a broken certificate": lambda s: KeyGen(b"x" * 200, (KeyringRef(1, digest()),)),
 }
@@ -192,6 +196,16 @@ def test_after_a_new_generation_the_old_writer_is_refused_and_the_old_verifier_i
     with pytest.raises(LogRejected, match="generation 1 is over"):
         scene.append(open_body(), scene.vault.writer.signer)
     scene.append(Attest(4, (scene.commit.manifest,), 1, 1), scene.vault.reader.signer)
+
+
+def test_an_init_names_a_keyring_of_its_own_generation_and_comes_first() -> None:
+    init = Scene().init
+    empty = Facts(bytes(16), None)
+    assert objection(empty, init, Signer.MAINTENANCE, 1) is None
+    for wrong in (KeyringRef(2, digest()), KeyringRef(1, b"short")):
+        assert objection(empty, msgspec.structs.replace(init, keyring=wrong), Signer.MAINTENANCE, 1) is not None
+    assert objection(empty, init, Signer.WRITER, 1) is not None
+    assert objection(empty, open_body(), Signer.WRITER, 1) is not None
 
 
 def test_a_reopened_session_commits_its_new_open_only() -> None:
