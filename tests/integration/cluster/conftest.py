@@ -11,6 +11,10 @@ from typing import Any
 import pytest
 from pytest_kind import KindCluster
 
+from tests.cluster.s3.fixtures import minio_on_network
+
+__all__ = ["minio_on_network", "namespace"]
+
 
 @dataclass(frozen=True)
 class Namespace:

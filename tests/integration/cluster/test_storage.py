@@ -2,7 +2,9 @@
 
 import pytest
 
-from tests.integration.cluster.conftest import Namespace, claim, volume_snapshot
+from tests.cluster import fake_nodes
+from tests.cluster.node import Node
+from tests.integration.cluster.conftest import Namespace, claim, pod_spec, volume_snapshot
 
 pytestmark = pytest.mark.cluster
 
@@ -26,3 +28,20 @@ def test_a_block_volume_is_a_device_and_survives_a_snapshot(namespace: Namespace
     namespace.wait("volumesnapshot/point", "jsonpath={.status.readyToUse}=true")
     namespace.apply(claim("copy", "recoup-wffc", mode="Block", source="point"))
     assert namespace.run_job("read", "dd if=/dev/copy bs=1 skip=4096 count=6 status=none", volumes={"/dev/copy": "copy"}) == "recoup"
+
+
+def test_a_volume_that_waits_for_its_consumer_is_made_in_the_consumers_zone(namespace: Namespace, cluster_node: Node) -> None:
+    """The second zone is a node that is not real: what is placed there is seen, nothing runs."""
+    fake_nodes.add(cluster_node, ["far-away"], zone="zone-b")
+    try:
+        namespace.apply(claim("data", "recoup-wffc"))
+        spec = {**pod_spec("sleep 1", volumes={"/data": "data"}), "nodeSelector": {"topology.kubernetes.io/zone": "zone-b"}}
+        namespace.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "user"}, "spec": spec})
+        namespace.wait("pvc/data", "jsonpath={.status.phase}=Bound")
+        namespace.wait("pod/user", "jsonpath={.status.phase}=Running")
+        volume = namespace.get("pv", namespace.get("pvc", "data")["spec"]["volumeName"])
+        [term] = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
+        assert term["matchExpressions"] == [{"key": fake_nodes.TOPOLOGY, "operator": "In", "values": ["zone-b"]}]
+        namespace.kubectl("delete", "pod", "user", "--wait=false")
+    finally:
+        fake_nodes.remove(cluster_node, ["far-away"])

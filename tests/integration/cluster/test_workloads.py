@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+import recoup
 from tests.cluster.audit import Audit
 from tests.cluster.node import KERNEL_SETTINGS, Node
+from tests.cluster.s3.servers import S3Server
 from tests.integration.cluster.conftest import Namespace, pod_spec
 
 pytestmark = pytest.mark.cluster
@@ -44,6 +46,30 @@ def test_a_service_is_reached_by_name_from_pods_and_by_address_from_the_host(nam
     with urllib.request.urlopen(f"http://{address}/", timeout=5) as answer:
         assert answer.status == 200
     assert address.startswith(cluster_node.addresses.services.rpartition(".")[0])
+
+
+def test_pods_reach_an_s3_server_by_its_address(namespace: Namespace, minio_on_network: S3Server) -> None:
+    fetch = f"import urllib.request as r; print(r.urlopen('{minio_on_network.endpoint}/minio/health/live', timeout=5).status)"
+    assert namespace.run_job("client", f'python3 -c "{fetch}"') == "200\n"
+
+
+def test_the_products_image_runs_without_root_and_with_a_read_only_root(namespace: Namespace, product_image: str) -> None:
+    spec = {
+        "restartPolicy": "Never",
+        "securityContext": {"runAsUser": 65532, "runAsNonRoot": True},
+        "containers": [
+            {
+                "name": "main",
+                "image": product_image,
+                "imagePullPolicy": "Never",
+                "args": ["--version"],
+                "securityContext": {"readOnlyRootFilesystem": True, "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+            }
+        ],
+    }
+    namespace.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "version"}, "spec": spec})
+    namespace.wait("pod/version", "jsonpath={.status.phase}=Succeeded")
+    assert recoup.__version__ in namespace.kubectl("logs", "version")
 
 
 def test_service_accounts_have_no_rights_until_given_some(namespace: Namespace) -> None:
