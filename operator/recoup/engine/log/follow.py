@@ -68,6 +68,12 @@ class Log:
                     batch = min(batch * 2, _MAX_BATCH)
             return self.state
 
+    def beyond_head(self) -> int:
+        """How many entries a listing shows beyond the head: not part of the log, and put there by nobody of this vault."""
+        prefix = log_name(self._vault_id, 0)[:-16]
+        head = log_name(self._vault_id, self.state.next_seq)
+        return sum(name >= head for name, _ in self.store.list(prefix))
+
     def append(self, body: Body, key: SigningKey, *, init_ids: tuple[bytes, bytes] | None = None) -> Entry:
         """Append `body`, signed by `key`, and return the entry as it stands in the log; on return it is durable.
 

@@ -170,8 +170,12 @@ def test_squatted_entries_are_skipped_counted_and_written_past(vault: Unlocked, 
 
 def test_entries_beyond_a_gap_are_not_part_of_the_log(vault: Unlocked) -> None:
     data = signed(vault, open_body(), vault.writer.signer, seq=2)
+    log = log_of(vault)
+    log.follow()
+    assert log.beyond_head() == 0
     assert vault.log.store.create(log_name(vault.identity.vault_id, 2), data)
-    assert log_of(vault).follow().next_seq == 1
+    assert log.follow().next_seq == 1
+    assert log.beyond_head() == 1
 
 
 @pytest.mark.parametrize(
