@@ -208,6 +208,19 @@ def test_an_init_names_a_keyring_of_its_own_generation_and_comes_first() -> None
     assert objection(empty, open_body(), Signer.WRITER, 1) is not None
 
 
+def test_a_commit_whose_open_was_lost_needs_a_ticket_that_is_valid_by_itself() -> None:
+    scene = Scene()
+    state = scene.vault.log.state
+    plant(scene.vault.log, b"this was an OPEN")
+    lost = state.next_seq
+    scene.vault.log.follow()
+    session = os.urandom(16)
+    tickets = {b"": True, ticket_for(scene.vault, session): True, ticket_for(scene.vault, os.urandom(16)): False, os.urandom(99): False}
+    for ticket, counts in tickets.items():
+        assert (objection(state, commit_body(session, lost, ticket), Signer.WRITER, 1) is None) is counts
+    assert objection(state, commit_body(session, lost - 1), Signer.WRITER, 1) is not None
+
+
 def test_a_reopened_session_commits_its_new_open_only() -> None:
     scene = Scene()
     writer = scene.vault.writer.signer
