@@ -13,11 +13,12 @@ from contextlib import suppress
 from recoup.engine.records.tree import Entry, FileType, printable
 from recoup.engine.restore.attributes import apply_to_symlink
 from recoup.engine.restore.files import Hands
+from recoup.report import Progress
 
 
 class LatePass:
-    def __init__(self, hands: Hands, groups: dict[int, Entry]) -> None:
-        self._hands, self._groups = hands, groups
+    def __init__(self, hands: Hands, groups: dict[int, Entry], progress: Progress) -> None:
+        self._hands, self._groups, self._progress = hands, groups, progress
 
     def run(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
@@ -26,8 +27,10 @@ class LatePass:
             first = self._groups.get(entry.group) if entry.group else None
             if first is not None and first.path != entry.path:
                 self._link(entry, first)
+                self._progress.advance(data=entry.size, files=1)
             elif entry.type is not FileType.REGULAR:
                 self._special(entry)
+                self._progress.advance(files=1)
 
     def _link(self, entry: Entry, first: Entry) -> None:
         if not restorable(first, self._hands):

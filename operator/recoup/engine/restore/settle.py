@@ -87,6 +87,7 @@ class SettlePass:
         elif restorable(entry, self._hands):
             with self._hands.directories.open(entry.parent) as folder:
                 self._comparer.other(folder, entry)
+            self._progress.advance(files=1)
 
     def _directory(self, entry: Entry) -> None:
         with self._hands.directories.open(entry.parent) as folder:

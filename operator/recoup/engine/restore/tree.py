@@ -77,7 +77,7 @@ class _TreeRestore:
         finally:
             workers.close()
         if content.late:
-            LatePass(self._hands, content.groups).run(self._entries())
+            LatePass(self._hands, content.groups, self._progress).run(self._entries())
 
     def _compare(self, *, clean: bool) -> None:
         """Compare while the kernel writes to disk; both must end well."""
