@@ -84,13 +84,15 @@ Word = tuple[bool | None, str, str]
 
 def _reachable(judged: Judged) -> Word:
     reading, probe = judged.reading, judged.probe
+    known = find_condition(judged.location.status.conditions, REACHABLE)
     if reading is not None and reading.reason:
-        return False, reading.reason, reading.message
+        # The words of a network error differ from one try to the next; that is no news, and must not become a write each time.
+        same = known is not None and known.reason == reading.reason and known.observed_generation == judged.location.metadata.generation
+        return (False, known.reason, known.message) if known and same else (False, reading.reason, reading.message)
     if probe is not None and probe.result in UNREACHABLE:
         return False, probe.result, f"with the movers' credentials: {probe.message}"
     if reading is not None:
         return True, "Answers", "the location answers and takes the credentials"
-    known = find_condition(judged.location.status.conditions, REACHABLE)
     if known is None:
         return None, "NotRead", "the location has not been read yet"
     return _as_was(judged.location, REACHABLE)

@@ -53,8 +53,9 @@ class PolicyObserved(Struct, frozen=True, kw_only=True):
 def plan_policy(observed: PolicyObserved, now: datetime) -> Plan:
     """Idempotent: the same look twice gives the same plan, and a plan carried out half gives its rest."""
     policy = decode(BackupPolicy, observed.policy)
-    if policy.metadata.deletion_timestamp is not None or observed.namespace is None:
+    if policy.metadata.deletion_timestamp is not None or not _lives(observed.namespace):
         return Plan()
+    assert observed.namespace is not None
     location = None if observed.location is None else decode(BackupLocation, observed.location)
     snapshots = tuple(decode(BackupSnapshot, snapshot) for snapshot in observed.snapshots)
     selected = select_claims(policy.spec.selector, observed.claims)
@@ -87,6 +88,10 @@ def plan_policy(observed: PolicyObserved, now: datetime) -> Plan:
 def is_finished(snapshot: BackupSnapshot) -> bool:
     """The run has ended, well or not. One that is being deleted counts: nothing more will come of it."""
     return snapshot.status.completed_at is not None or snapshot.metadata.deletion_timestamp is not None
+
+
+def _lives(namespace: Object | None) -> bool:
+    return namespace is not None and not namespace["metadata"].get("deletionTimestamp")
 
 
 def _timetable(policy: BackupPolicy) -> Timetable:

@@ -134,6 +134,14 @@ def test_a_place_that_was_good_and_is_away_stays_conformant(reading: Reading) ->
     assert said(back, "Ready") == ("True", "Usable")
 
 
+def test_the_same_trouble_in_other_words_is_no_news() -> None:
+    _, subject = probed(0)
+    first = look(subject, NOW + timedelta(hours=1), reading=AWAY)
+    again = look(subject | {"status": status(first)}, NOW + timedelta(hours=2), reading=Reading(AWAY.reason, "connection 0x7f12 refused"))
+    assert again.status == first.status
+    assert again.events == ()
+
+
 def test_a_probe_that_could_not_be_made_does_not_unmake_an_earlier_verdict() -> None:
     _, subject = probed(0)
     week_later = NOW + timedelta(days=7, minutes=1)

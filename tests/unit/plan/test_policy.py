@@ -230,6 +230,13 @@ def test_a_policy_that_goes_takes_nothing_with_it() -> None:
     assert look(subject, at(13)) == Plan()
 
 
+def test_nothing_is_made_in_a_namespace_that_goes() -> None:
+    going = namespace()
+    going["metadata"]["deletionTimestamp"] = text(at(13))
+    assert look(policy(schedule=HOURLY, status=SEEN | {"nextRun": text(at(13))}), at(13), namespace=going) == Plan()
+    assert look(policy(schedule=HOURLY, status=SEEN | {"nextRun": text(at(13))}), at(13), namespace=None) == Plan()
+
+
 class World:
     """One policy and what the API server would hold. Looks may lose their status write, and happen twice."""
 
