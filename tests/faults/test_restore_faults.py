@@ -215,6 +215,26 @@ def damaged_object() -> None:
     assert_only_the_users(world, disks=1)
 
 
+def attributes_not_kept() -> None:
+    """All content is back, but the file system can't keep ACLs: the user gets the volume, and is told."""
+    world = backed_up("data-0")
+    incident(world)
+    report = {"outcome": "Partial", "reason": "MetadataNotPreserved", "message": "2 attributes were not kept", "firstPaths": ["orders"]}
+
+    def mover(world: World, job: Object, pod: Object) -> Object | None:
+        ended = work(world, job, pod)
+        return ended and {"exitCode": 3, "message": json.dumps(report)}
+
+    world.mover = mover
+    start(world).run(RESTORE_KEY)
+    assert ready(world)[:2] == ("False", "MetadataNotPreserved")
+    assert "orders" in ready(world)[2]
+    assert condition(status_of(world), "Restored")["status"] == "False"
+    assert status_of(world)["volumes"][0]["state"] == "Restored"
+    assert content_of(world, "data-0-restored") == "content of data-0"
+    assert_only_the_users(world, disks=2)
+
+
 def quota_refuses_the_target() -> None:
     """The volume is filled and waits, held by us, until the quota lets its claim in."""
     world = backed_up("data-0")
@@ -277,6 +297,7 @@ CASES: dict[str, tuple[Callable[[], None], Callable[[Patch], None]]] = {
     "no such place": (no_such_place, off.any_place),
     "false vault": (false_vault, off.any_root_key),
     "damaged object": (damaged_object, off.every_end_is_good),
+    "attributes not kept": (attributes_not_kept, off.every_end_is_good),
     "quota refuses the target": (quota_refuses_the_target, off.hide_refusals),
     "target taken in between": (taken_in_between, off.take_what_is_there),
     "handed over whole": (handed_over_whole, off.hold_nothing),

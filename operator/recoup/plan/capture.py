@@ -144,7 +144,7 @@ def _take_over(view: VolumeView, observed: SnapshotObserved, terms: Terms) -> Ha
         actions.append(patch(content, change))
     movers = observed.around.movers_namespace
     static = build_static_content(terms.owner, name=view.name, claim_uid=view.known.uid, movers_namespace=movers, tenant_content=content)
-    static["metadata"]["annotations"] |= {SOURCE: source} | ({CAPTURED_AT: captured.isoformat()} if captured else {})
+    static["metadata"]["annotations"] |= {SOURCE: source} | ({CAPTURED_AT: str(captured)} if captured else {})
     actions.append(Create(static))
     if view.movers_snapshot is None:
         bound = build_bound_snapshot(terms.owner, name=view.name, claim_uid=view.known.uid, movers_namespace=movers, content=static)

@@ -63,6 +63,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
     message: str = ""
     retry: bool = False
     since: datetime | None = None
+    exit_code: int | None = None
     report: Report = Report()
 
 
@@ -151,7 +152,15 @@ def _judge_exit(ended: Object, condition: Object | None) -> Verdict:
         return Verdict(state=MoverState.FAILED, reason="MoverOutOfMemory", message=message, retry=True, since=since)
     reason, retry = _EXIT_CODES.get(code, ("MoverKilled" if code > 128 else "MoverFailed", True))
     message = report.message or f"the mover ended with exit code {code} and left no message"
-    return Verdict(state=MoverState.FAILED, reason=report.reason or reason, message=message, retry=retry, since=since, report=report)
+    return Verdict(
+        state=MoverState.FAILED,
+        reason=report.reason or reason,
+        message=message,
+        retry=retry,
+        since=since,
+        exit_code=code,
+        report=report,
+    )
 
 
 _EXIT_CODES = {

@@ -1,6 +1,7 @@
 """The status of a RestoreRequest: conditions and columns, from its plan and its volumes.
 
-Restored, and with it Ready, is True when every volume was written, compared and handed over, and never otherwise.
+Restored, and with it Ready, is True when every volume was written, compared and handed over, and never otherwise. A volume whose file
+system could not keep everything is handed over too (an incident does not wait for a better one), but not called Restored.
 """
 
 from datetime import datetime, timedelta
@@ -72,7 +73,7 @@ def _conditions(status: RestoreRequestStatus, *, now: datetime, generation: int)
     conditions = set_condition(status.conditions, RESOLVED, True, "Resolved", chosen, now=now, generation=generation)
     restored = sum(volume.state is RestoreState.RESTORED for volume in volumes)
     counts = f"{restored} of {len(volumes)} volumes are restored, compared and handed over"
-    if restored == len(volumes):
+    if restored == len(volumes) and not any(volume.reason for volume in volumes):
         conditions = set_condition(conditions, RESTORED, True, "Restored", counts, now=now, generation=generation)
         return set_ready(conditions, "Restored", counts, now=now, generation=generation)
     reason, message = _reason(volumes), _message(counts, volumes)
@@ -84,7 +85,7 @@ def _conditions(status: RestoreRequestStatus, *, now: datetime, generation: int)
 def _reason(volumes: tuple[RestoredVolume, ...]) -> str:
     """One word for the request: what failed if it is over, else what is in the way, else what is going on."""
     if all(volume.state in _FINAL for volume in volumes):
-        failed = [volume for volume in volumes if volume.state is not RestoreState.RESTORED]
+        failed = [volume for volume in volumes if volume.state is not RestoreState.RESTORED or volume.reason]
         if any(volume.state is RestoreState.CANCELLED for volume in failed):
             return "Cancelled"
         reasons = {volume.reason for volume in failed}
@@ -96,7 +97,7 @@ def _reason(volumes: tuple[RestoredVolume, ...]) -> str:
 
 
 def _message(counts: str, volumes: tuple[RestoredVolume, ...]) -> str:
-    lines = [f"{volume.target}: {volume.message}" for volume in volumes if volume.message and volume.state is not RestoreState.RESTORED]
+    lines = [f"{volume.target}: {volume.message}" for volume in volumes if volume.message]
     more = f"; and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
     return "; ".join([counts, *lines[:_SHOWN]]) + more
 

@@ -13,6 +13,7 @@ from recoup.api.backuplocation import BackupLocationSpec
 from recoup.api.backupsnapshot import Progress as KnownProgress
 from recoup.api.durations import to_duration
 from recoup.api.restorerequest import PlannedVolume, RestoredVolume, RestorePlan, RestoreState
+from recoup.errors import PARTIAL_EXIT_CODE
 from recoup.plan.access import Refusal
 from recoup.plan.actions import Action, Create, Object
 from recoup.plan.handback import RestoreView, continue_handback, release
@@ -35,9 +36,14 @@ from recoup.plan.observed import Progress, RestoreObserved
 from recoup.plan.refusals import REFUSAL_LIMIT, admit
 from recoup.plan.volume_view import delete, is_going
 
+NOT_PRESERVED = "MetadataNotPreserved"
+"""Reason of a volume that was handed over though its file system could not keep every owner, mode or attribute."""
+
 FINAL = frozenset({RestoreState.RESTORED, RestoreState.FAILED, RestoreState.CANCELLED})
 
 _POLL = 15.0
+_BINDING = 1.0
+"""Nothing tells us that the target claim is bound: it is the user's, and users' claims are not watched."""
 _SOON = 2.0
 
 
@@ -106,7 +112,7 @@ def _decide(view: RestoreView, observed: RestoreObserved, terms: Terms) -> Step:
     verdicts = {
         number: judge_mover(job, pod_of(job, view.pods), now=now, warnings=observed.warnings) for number, job in sorted(view.jobs.items())
     }
-    done = next((verdict for verdict in verdicts.values() if verdict.state is MoverState.SUCCEEDED), None)
+    done = next((verdict for verdict in verdicts.values() if _is_filled(verdict)), None)
     if done is not None and view.volume is not None:
         return Step(_filled(view, done, view.volume), again=0.0)
     if terms.cancel:
@@ -131,7 +137,7 @@ def _after_attempts(view: RestoreView, observed: RestoreObserved, terms: Terms, 
         since=terms.now - timedelta(hours=1),
     )  # fmt: skip
     verdict = verdicts.get(last, gone)
-    if verdict.state is MoverState.SUCCEEDED:
+    if _is_filled(verdict):
         return _fail(view, "VolumeLost", "the volume that the mover had filled was deleted by somebody else")
     due = retry_at(last, verdict, terms.now)
     if due is None:
@@ -203,9 +209,10 @@ def _hand_over(view: RestoreView, terms: Terms) -> Step:
     step = continue_handback(view, terms.owner, namespace_ending=terms.namespace_ending, now=terms.now)
     if step.refusal is not None:
         return _fail(view, step.refusal.reason, step.refusal.message)
+    reservation = (view.known.reason, view.known.message) if view.known.reason == NOT_PRESERVED else None
     if step.done:
-        return Step(_line(view, RestoreState.RESTORED), again=0.0)
-    return Step(_line(view, RestoreState.HANDING_OVER, "HandingOver", step.waits), step.actions, _SOON)
+        return Step(_line(view, RestoreState.RESTORED, *(reservation or ())), again=0.0)
+    return Step(_line(view, RestoreState.HANDING_OVER, *(reservation or ("HandingOver", step.waits))), step.actions, 0.0 if step.actions else _BINDING)
 
 
 def _cancel(view: RestoreView) -> Step:
@@ -213,10 +220,20 @@ def _cancel(view: RestoreView) -> Step:
     return Step(_line(view, RestoreState.CANCELLED, "Cancelled", "spec.cancel is set; what was not finished is removed"), jobs, 0.0)
 
 
+def _is_filled(verdict: Verdict) -> bool:
+    """All content is there and compared. With exit code 3 the target did not keep every owner, mode or attribute."""
+    return verdict.state is MoverState.SUCCEEDED or verdict.exit_code == PARTIAL_EXIT_CODE
+
+
 def _filled(view: RestoreView, verdict: Verdict, volume: Object) -> RestoredVolume:
     report = verdict.report
+    reason, message = "HandingOver", "written and compared; the volume is being handed over"
+    if verdict.state is not MoverState.SUCCEEDED:
+        paths = f" ({', '.join(report.first_paths)})" if report.first_paths else ""
+        reason = NOT_PRESERVED
+        message = f"all content is there and compared, but the target did not keep everything else: {verdict.message}{paths}"
     return msgspec.structs.replace(
-        _line(view, RestoreState.HANDING_OVER, "HandingOver", "written and compared; the volume is being handed over"),
+        _line(view, RestoreState.HANDING_OVER, reason, message),
         bytes_done=view.known.bytes_total,
         files_done=None,
         progress_at=None,

@@ -149,7 +149,7 @@ def _start(view: VolumeView, observed: SnapshotObserved, run: Run, attempt: int)
         volume_uid=view.known.uid,
         attempt=attempt,
         vault=run.vault,
-        run=write_run(observed, ticket=ticket, source=record, expected=run.expected),
+        run=write_run(observed, ticket=ticket, source=record, expected=run.expected, captured_at=view.captured_nanoseconds()),
         claim=view.name,
         volume_mode=record.volume_mode,
         exclude=run.resolved.exclude,

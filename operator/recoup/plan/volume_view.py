@@ -21,7 +21,7 @@ SOURCE = f"{GROUP}/source"
 
 
 CAPTURED_AT = f"{GROUP}/captured-at"
-"""Annotation on our own content: when the storage cut the snapshot."""
+"""Annotation on our own content: when the storage cut the snapshot, in nanoseconds since 1970."""
 
 
 class VolumeView(Struct, frozen=True, kw_only=True):
@@ -47,12 +47,15 @@ class VolumeView(Struct, frozen=True, kw_only=True):
     def place(self) -> str:
         return self.known.persistent_volume_claim
 
-    def captured_at(self) -> datetime | None:
-        """When the storage cut the snapshot; None until that is known."""
+    def captured_nanoseconds(self) -> int:
+        """When the storage cut the snapshot, since 1970 by its own clock; 0 if that is not known (any more)."""
         carried = ((self.static_content or {}).get("metadata") or {}).get("annotations", {}).get(CAPTURED_AT)
-        if self.known.captured_at or carried:
-            return self.known.captured_at or msgspec.convert(carried, datetime)
-        return cut_at(self.tenant_content) if self.tenant_content is not None else None
+        return int(carried or 0) or cut_at(self.tenant_content or {})
+
+    def captured_at(self) -> datetime | None:
+        """The same as a time for the status, which keeps it."""
+        stamp = self.captured_nanoseconds()
+        return self.known.captured_at or (datetime.fromtimestamp(stamp // 1_000_000_000, UTC) if stamp else None)
 
     def children(self) -> list[Object]:
         """Everything of ours that still exists for this volume."""
@@ -124,10 +127,9 @@ def record_claim(view: VolumeView, *, namespace_uid: str) -> ClaimRecord | None:
     return None
 
 
-def cut_at(content: Object) -> datetime | None:
-    """When the snapshot of a content was taken, which the CSI driver gives in nanoseconds since 1970."""
-    stamp = (content.get("status") or {}).get("creationTime")
-    return datetime.fromtimestamp(int(stamp) // 1_000_000_000, UTC) if stamp else None
+def cut_at(content: Object) -> int:
+    """When the snapshot of a content was taken, as the CSI driver says: nanoseconds since 1970; 0 if it does not say."""
+    return int((content.get("status") or {}).get("creationTime") or 0)
 
 
 def is_retained(content: Object) -> bool:
