@@ -1,8 +1,8 @@
 """The hand-over of one restored volume: from a claim in the movers' namespace to one that the user asked for.
 
 The order survives a stop after any write and loses nothing in between: PersistentVolume to Retain, with our labels and the policy it had →
-the movers' Job and claim away → the target claim, for exactly this volume → the volume's claimRef to that claim → Bound → the policy back,
-our labels off. `release` removes an unfinished restore from wherever it stands, and never a volume that the user has.
+the movers' Job and claim away → the target claim, for exactly this volume → the volume's claimRef to that claim → a nudge of the claim →
+Bound → the policy back, our labels off. `release` removes an unfinished restore from wherever it stands, and never a volume that the user has.
 """
 
 from datetime import datetime, timedelta
@@ -20,6 +20,10 @@ from recoup.plan.volume_view import delete, is_going, patch
 
 OUR_LABELS = (MANAGED_BY, OWNER_KIND, OWNER_NAMESPACE, OWNER_NAME, OWNER_UID, VOLUME, RECLAIM_POLICY)
 BIND_LIMIT: timedelta = STALL_LIMIT
+HANDED_OVER = "recoup.dev/handed-over"
+"""Annotation on a target claim. The binder saw the claim before the volume was its own and looks again only when the claim changes, or
+after its resync of 15 s. (Naming the claim in the volume beforehand would need no nudge, but would also serve a namespace that was
+deleted and created again in between.)"""
 
 
 class RestoreView(Struct, frozen=True, kw_only=True):
@@ -78,6 +82,8 @@ def continue_handback(view: RestoreView, owner: Owner, *, namespace_ending: bool
         return Handback((patch(volume, {"spec": {"claimRef": ref | {"uid": metadata["uid"], "resourceVersion": None}}}),))
     if _is_bound(view.target):
         return Handback((patch(volume, return_policy(volume)),))
+    if (metadata.get("annotations") or {}).get(HANDED_OVER) != volume["metadata"]["name"]:
+        return Handback((patch(view.target, {"metadata": {"annotations": {HANDED_OVER: volume["metadata"]["name"]}}}),))
     if now - parse_time(metadata["creationTimestamp"]) >= BIND_LIMIT:
         message = (
             f"{place} was not bound to PersistentVolume {volume['metadata']['name']} within {BIND_LIMIT}; look at the controller manager"
