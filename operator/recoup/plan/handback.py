@@ -2,7 +2,8 @@
 
 The order survives a stop after any write and loses nothing in between: PersistentVolume to Retain, with our labels and the policy it had →
 the movers' Job and claim away → the target claim, for exactly this volume → the volume's claimRef to that claim → a nudge of the claim →
-Bound → the policy back, our labels off. `release` removes an unfinished restore from wherever it stands, and never a volume that the user has.
+Bound → the policy back, our labels off. `release` removes an unfinished restore from wherever it stands, and never a volume that the
+user has.
 """
 
 from datetime import datetime, timedelta

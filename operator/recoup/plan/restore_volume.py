@@ -212,7 +212,8 @@ def _hand_over(view: RestoreView, terms: Terms) -> Step:
     reservation = (view.known.reason, view.known.message) if view.known.reason == NOT_PRESERVED else None
     if step.done:
         return Step(_line(view, RestoreState.RESTORED, *(reservation or ())), again=0.0)
-    return Step(_line(view, RestoreState.HANDING_OVER, *(reservation or ("HandingOver", step.waits))), step.actions, 0.0 if step.actions else _BINDING)
+    line = _line(view, RestoreState.HANDING_OVER, *(reservation or ("HandingOver", step.waits)))
+    return Step(line, step.actions, again=0.0 if step.actions else _BINDING)
 
 
 def _cancel(view: RestoreView) -> Step:
