@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Struct
 
 from recoup.api.backuplocation import BackupLocationSpec
-from recoup.api.backuppolicy import Mover
+from recoup.api.backuppolicy import Mover, Resources
+from recoup.api.quantities import parse_quantity
 from recoup.plan.actions import Object
 from recoup.plan.observed import Surroundings
 
@@ -77,10 +78,7 @@ def _container(around: Surroundings, parts: PodParts, mover: Mover) -> Object:
         "image": around.image,
         "imagePullPolicy": around.image_pull_policy,
         "args": list(parts.arguments),
-        "resources": {
-            "requests": _DEFAULT_REQUESTS | mover.resources.requests,
-            "limits": _DEFAULT_LIMITS | mover.resources.limits,
-        },
+        "resources": _resources(mover.resources),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -93,6 +91,17 @@ def _container(around: Surroundings, parts: PodParts, mover: Mover) -> Object:
     if parts.devices:
         container["volumeDevices"] = list(parts.devices)
     return container
+
+
+def _resources(asked: Resources) -> Object:
+    """As asked for; what is left out by default, but never a request above its limit, which the API server would refuse."""
+    limits = _DEFAULT_LIMITS | asked.limits
+    requests: dict[str, str | int] = dict(asked.requests)
+    for name, amount in _DEFAULT_REQUESTS.items():
+        if name not in requests:
+            limit = limits.get(name)
+            requests[name] = limit if limit is not None and parse_quantity(limit) < parse_quantity(amount) else amount
+    return {"requests": requests, "limits": limits}
 
 
 def store_arguments(location: BackupLocationSpec) -> list[str]:
