@@ -11,7 +11,7 @@ from collections import OrderedDict
 
 from recoup.engine.format.ids import block_id
 from recoup.engine.format.kinds import BlockKind, Kind
-from recoup.engine.format.names import object_name
+from recoup.engine.format.names import digest_of, object_name
 from recoup.engine.format.reader import ObjectReader
 from recoup.engine.keys.roles import ReaderKeys
 from recoup.engine.records.nodes import Locator, ObjectRef, object_kind
@@ -44,6 +44,9 @@ class Objects:
         except NotFound as error:
             raise missing(name, self.store.url) from error
         self.fetched += len(data)
+        # Content is compared with its ids. What leads to it must be the very object: an older manifest is sealed just as rightly.
+        if kind is not Kind.DATA and digest_of(data) != ref.digest:
+            raise Integrity(f"object {name} is damaged, or another object was put in its place: its digest is not its name")
         return ObjectReader(data, self.keys.opening(kind), name)
 
     def ranged(self, kind: Kind, ref: ObjectRef) -> ObjectReader:
