@@ -50,6 +50,7 @@ class _Place:
     turns: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(READS_AT_ONCE))
     store: tuple[object, Store] | None = None
     cursors: dict[str, tuple[str, engine.Cursor]] = field(default_factory=dict)
+    catalogues: dict[str, tuple[float, Catalogue]] = field(default_factory=dict)
     failures: int = 0
     closed_until: float = 0.0
     last_error: RecoupError | None = None
@@ -82,9 +83,15 @@ class Catalogues:
         session = session_id(snapshot_uid, claim_uid)
         return Ticket(session=session.hex(), ticket=sign_ticket(self._keys(vault), policy_uid, slot, claim_uid, session))
 
-    def read(self, location: Object, vault: str) -> Catalogue:
-        """The vault's recovery points up to the head of its log, now. Raises RecoupError with the reason for a condition."""
+    def read(self, location: Object, vault: str, *, max_age: float = 0.0) -> Catalogue:
+        """The vault's recovery points up to the head of its log, now or at most `max_age` seconds ago.
+
+        Raises RecoupError with the reason for a condition.
+        """
         where = decode(BackupLocation, location)
+        known = self._place(where.metadata.uid).catalogues.get(vault)
+        if known is not None and self._clock() - known[0] < max_age:
+            return known[1]
         return self._guarded(where, lambda place: self._read(place, where, vault))
 
     def look(self, location: Object) -> str | None:
@@ -112,6 +119,7 @@ class Catalogues:
     def _read(self, place: _Place, where: BackupLocation, vault: str) -> Catalogue:
         from recoup.engine.catalogue import read_catalogue  # noqa: PLC0415
 
+        started = self._clock()
         keys = self._keys(vault)
         fingerprint = keys.identity.fingerprint
         known, cursor = place.cursors.get(vault, ("", None))
@@ -119,7 +127,9 @@ class Catalogues:
         found = read_catalogue(store, bytes.fromhex(vault), keys, cursor if known == fingerprint else None)
         place.cursors[vault] = (fingerprint, found.cursor)
         points = tuple(point for entry in found.points if (point := to_point(entry)) is not None)
-        return Catalogue(vault=vault, fingerprint=found.fingerprint, points=points)
+        catalogue = Catalogue(vault=vault, fingerprint=found.fingerprint, points=points)
+        place.catalogues[vault] = (started, catalogue)
+        return catalogue
 
     def _store(self, place: _Place, where: BackupLocation) -> Store:
         s3 = where.spec.s3

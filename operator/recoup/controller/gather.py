@@ -1,12 +1,14 @@
 """Fresh reads that the gatherers of all kinds share: children by label, what may be absent, progress from logs, warnings from Events.
 
-Reads only. What is remembered is one thing: the progress line of a pod for a few seconds, so that a burst of looks does not read
-its log each time.
+Reads only. What is remembered for some seconds: the progress line of a pod, so that a burst of looks does not read its log each
+time, and one list of all children for owners that are at rest, so that a thousand of them don't cost a thousand lists.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -33,6 +35,8 @@ from recoup.plan.observed import Progress, Surroundings
 PROGRESS_EVERY = 10.0
 """Seconds between two reads of one pod's log."""
 PROGRESS_BYTES = 4096
+LEFTOVERS_FOR = timedelta(seconds=20)
+"""How long one list of all children serves for owners that are at rest."""
 
 
 class _ProgressLine(msgspec.Struct):
@@ -47,6 +51,8 @@ class Reader:
         self.around = around
         self._clock = clock
         self._progress: dict[str, tuple[float, Progress | None]] = {}
+        self._all: dict[tuple[Resource, ...], tuple[datetime, dict[str, list[Object]]]] = {}
+        self._lock = threading.Lock()
 
     def optional(self, resource: Resource, namespace: str | None, name: str | None) -> Object | None:
         """The object, or None if it is absent or has no name."""
@@ -71,6 +77,32 @@ class Reader:
             namespace = self.around.movers_namespace if resource in (JOB, POD) else None
             found += self.list_optional(resource, namespace, labels=f"{MANAGED_BY}={MANAGER},{OWNER_UID}={owner_uid}") or ()
         return tuple(found)
+
+    def jobs_and_pods(self, labels: str) -> tuple[Object, ...]:
+        """Jobs of ours in the movers' namespace and, if there are any, their Pods."""
+        namespace = self.around.movers_namespace
+        jobs = self.kube.list(JOB, namespace, labels=labels)
+        return (*jobs, *(self.kube.list(POD, namespace, labels=labels) if jobs else ()))
+
+    def leftovers(self, owner_uid: str, completed_at: datetime, now: datetime, resources: tuple[Resource, ...]) -> tuple[Object, ...]:
+        """Children of an owner that completed a while ago and therefore gets no new ones: by one list for all such owners."""
+        with self._lock:
+            listed_at, by_owner = self._all.get(resources, (datetime.min.replace(tzinfo=UTC), {}))
+        fresh = now - listed_at < LEFTOVERS_FOR
+        if now - completed_at < LEFTOVERS_FOR:
+            return self.children(owner_uid, resources)
+        if not fresh or listed_at <= completed_at:
+            by_owner = {}
+            for child in self._list_ours(resources):
+                by_owner.setdefault(child["metadata"]["labels"][OWNER_UID], []).append(child)
+            with self._lock:
+                self._all[resources] = (now, by_owner)
+        return tuple(by_owner.get(owner_uid, ()))
+
+    def _list_ours(self, resources: tuple[Resource, ...]) -> Iterator[Object]:
+        for resource in resources:
+            namespace = self.around.movers_namespace if resource in (JOB, POD) else None
+            yield from self.list_optional(resource, namespace, labels=f"{MANAGED_BY}={MANAGER},{OWNER_UID}") or ()
 
     def namespace(self, name: str) -> Object | None:
         return self.optional(NAMESPACE, None, name)

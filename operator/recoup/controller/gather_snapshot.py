@@ -6,6 +6,10 @@ from datetime import datetime
 
 from msgspec import structs
 
+from recoup.api.backupsnapshot import BackupSnapshot, BackupSnapshotStatus, VolumeState
+from recoup.api.labels import MANAGED_BY, MANAGER, OWNER_UID, VOLUME
+from recoup.api.names import volume_label
+from recoup.api.objects import decode
 from recoup.controller import failures
 from recoup.controller.catalogues import Catalogues
 from recoup.controller.gather import Reader
@@ -14,55 +18,105 @@ from recoup.controller.ledger import FailureLedger
 from recoup.controller.resources import JOB, LOCATION, POD, POLICY, PVC, VOLUME_SNAPSHOT, VOLUME_SNAPSHOT_CONTENT
 from recoup.errors import RecoupError
 from recoup.plan.actions import Plan
-from recoup.plan.objects.identity import VAULT
+from recoup.plan.movers import MoverState, judge_mover, pod_of
+from recoup.plan.objects.identity import VAULT, is_child
 from recoup.plan.observed import ApiFailure, Catalogue, SnapshotObserved, Ticket
-from recoup.plan.snapshot import is_at_rest, location_name, plan_snapshot, vault_of, wants_catalogue
+from recoup.plan.snapshot import location_name, plan_snapshot, vault_of, wants_catalogue
+from recoup.plan.snapshot_volume import FINAL
 
-CHILDREN = (VOLUME_SNAPSHOT, VOLUME_SNAPSHOT_CONTENT, PVC, JOB, POD)
+STORAGE = (VOLUME_SNAPSHOT, VOLUME_SNAPSHOT_CONTENT, PVC)
+CHILDREN = (*STORAGE, JOB, POD)
+UNSTARTED_FOR = 60.0
+"""Seconds for which one read of the catalogue serves a run whose first mover is still to come."""
 
 
 class SnapshotReconciler:
-    """Gather and plan of BackupSnapshots."""
+    """Gather and plan of BackupSnapshots. What is read follows the run's phase: nothing that the plan of that phase does not look at."""
 
     def __init__(self, reader: Reader, catalogues: Catalogues, ledger: FailureLedger) -> None:
         self._reader, self._catalogues, self._ledger = reader, catalogues, ledger
 
     def observe(self, obj: Object, now: datetime) -> SnapshotObserved:
-        reader, metadata = self._reader, obj["metadata"]
-        children = reader.children(metadata["uid"], CHILDREN)
-        children += reader.contents_of([child for child in children if child["kind"] == VOLUME_SNAPSHOT.kind], children)
-        known = self._ledger.of(metadata["uid"])
-        if is_at_rest(obj):
-            return SnapshotObserved(snapshot=obj, around=reader.around, children=children, failures=known)
-        namespace = reader.namespace(metadata["namespace"])
-        policy = reader.optional(POLICY, metadata["namespace"], obj["spec"]["policyRef"]["name"])
+        known = self._ledger.of(obj["metadata"]["uid"])
+        status = decode(BackupSnapshot, obj).status
+        if status.completed_at is not None:
+            return self._observe_rest(obj, status.completed_at, now)
+        if status.run is None and not obj["metadata"].get("deletionTimestamp"):
+            return structs.replace(self._observe_beginning(obj), failures=known)
+        observed = self._observe_work(obj)
+        if not _all_at_work(status, observed, now) or obj["spec"].get("cancel") or wants_catalogue(observed, now):
+            observed = self._observe_run(obj, observed, status)
+            if observed.location is not None and status.vault and observed.vault_ready and wants_catalogue(observed, now):
+                age = 0.0 if _was_started(status, observed) else UNSTARTED_FOR
+                catalogue, failure = read_catalogue(self._catalogues, observed.location, status.vault, now, max_age=age)
+                observed = structs.replace(observed, catalogue=catalogue, catalogue_failure=failure)
+        return structs.replace(observed, failures=known)
+
+    def _observe_rest(self, obj: Object, completed_at: datetime, now: datetime) -> SnapshotObserved:
+        """After the end only children that are left matter."""
+        reader = self._reader
+        children = reader.leftovers(obj["metadata"]["uid"], completed_at, now, CHILDREN)
+        if children:
+            children += reader.contents_of([child for child in children if child["kind"] == VOLUME_SNAPSHOT.kind], children)
+        location = reader.optional(LOCATION, None, location_name(obj, None)) if children else None
+        return SnapshotObserved(snapshot=obj, around=reader.around, children=children, location=location)
+
+    def _observe_beginning(self, obj: Object) -> SnapshotObserved:
+        """Before the run is settled it has no child: what decides is the policy, its location, and the vault's keys."""
+        reader, own = self._reader, obj["metadata"]["namespace"]
+        namespace = reader.namespace(own)
+        policy = reader.optional(POLICY, own, obj["spec"]["policyRef"]["name"])
         location = reader.optional(LOCATION, None, location_name(obj, policy))
         vault = vault_of(obj, namespace, location)
         ready = vault is not None and self._catalogues.has_keys(vault)
-        claims = reader.claims(metadata["namespace"])
-        keys_jobs = self._keys_jobs(vault)
-        observed = SnapshotObserved(
+        keys_jobs = reader.jobs_and_pods(f"{VAULT}={vault}") if vault is not None and not ready else ()
+        return SnapshotObserved(
             snapshot=obj,
             around=reader.around,
             namespace=namespace,
             policy=policy,
             location=location,
-            claims=claims,
-            volumes=reader.volumes_of(claims),
-            storage_classes=reader.storage_classes(),
-            snapshot_classes=reader.snapshot_classes(),
-            children=children,
+            claims=reader.claims(own),
             keys_jobs=keys_jobs,
             vault_ready=ready,
-            tickets=self._tickets(obj, policy, vault, claims) if vault is not None and ready else {},
-            progress=reader.progress_of(children),
-            warnings=reader.warnings_of((*children, *keys_jobs)),
-            failures=known,
+            warnings=reader.warnings_of(keys_jobs),
         )
-        if location is None or vault is None or not ready or not wants_catalogue(observed, now):
+
+    def _observe_work(self, obj: Object) -> SnapshotObserved:
+        """The movers and how they are doing: all that matters while each volume has one at work."""
+        reader = self._reader
+        children = reader.jobs_and_pods(f"{MANAGED_BY}={MANAGER},{OWNER_UID}={obj['metadata']['uid']}")
+        return SnapshotObserved(
+            snapshot=obj,
+            around=reader.around,
+            location=reader.optional(LOCATION, None, location_name(obj, None)),
+            children=children,
+            progress=reader.progress_of(children),
+            warnings=reader.warnings_of(children),
+        )
+
+    def _observe_run(self, obj: Object, work: SnapshotObserved, status: BackupSnapshotStatus) -> SnapshotObserved:
+        """Everything else: the volumes' own objects and, until each is handed over, where they come from."""
+        reader, metadata = self._reader, obj["metadata"]
+        stored = reader.children(metadata["uid"], STORAGE)
+        stored += reader.contents_of([child for child in stored if child["kind"] == VOLUME_SNAPSHOT.kind], stored)
+        vault, ready = status.vault, status.vault is not None and self._catalogues.has_keys(status.vault)
+        observed = structs.replace(
+            work,
+            namespace=reader.namespace(metadata["namespace"]),
+            children=(*stored, *work.children),
+            storage_classes=reader.storage_classes(),
+            vault_ready=ready,
+            warnings=work.warnings | reader.warnings_of(stored),
+        )
+        if vault is not None and ready:
+            observed = structs.replace(observed, tickets=self._tickets(obj, vault, status), keys_jobs=self._finished_keys(vault, status))
+        if all(volume.state in FINAL or _is_handed_over(stored, metadata["uid"], volume.uid) for volume in status.volumes):
             return observed
-        catalogue, failure = read_catalogue(self._catalogues, location, vault, now)
-        return structs.replace(observed, catalogue=catalogue, catalogue_failure=failure)
+        claims = reader.claims(metadata["namespace"])
+        wanted = {volume.uid for volume in status.volumes}
+        mine = [claim for claim in claims if claim["metadata"]["uid"] in wanted]
+        return structs.replace(observed, claims=claims, volumes=reader.volumes_of(mine), snapshot_classes=reader.snapshot_classes())
 
     def plan(self, observed: SnapshotObserved, now: datetime) -> Plan:
         return plan_snapshot(observed, now)
@@ -70,29 +124,55 @@ class SnapshotReconciler:
     def with_failures(self, observed: SnapshotObserved, obj: Object) -> SnapshotObserved:
         return structs.replace(observed, failures=self._ledger.of(obj["metadata"]["uid"]))
 
-    def _keys_jobs(self, vault: str | None) -> tuple[Object, ...]:
-        if vault is None:
-            return ()
-        namespace = self._reader.around.movers_namespace
-        return tuple(
-            item for resource in (JOB, POD) for item in self._reader.list_optional(resource, namespace, labels=f"{VAULT}={vault}") or ()
-        )
+    def _finished_keys(self, vault: str, status: BackupSnapshotStatus) -> tuple[Object, ...]:
+        """The keys Job that this run waited for, at the first look after it; later nobody waits for one."""
+        first = all(volume.state is VolumeState.WAITING for volume in status.volumes)
+        return tuple(self._reader.kube.list(JOB, self._reader.around.movers_namespace, labels=f"{VAULT}={vault}")) if first else ()
 
-    def _tickets(self, obj: Object, policy: Object | None, vault: str, claims: tuple[Object, ...]) -> dict[str, Ticket]:
-        status = obj.get("status") or {}
-        policy_uid = status.get("policyUid") or (policy["metadata"]["uid"] if policy else "")
-        uids = {claim["metadata"]["uid"] for claim in claims} | {volume["uid"] for volume in status.get("volumes") or () if volume["uid"]}
-        slot = obj["spec"].get("slot") or obj["metadata"]["creationTimestamp"]  # both are times that no mover chose
+    def _tickets(self, obj: Object, vault: str, status: BackupSnapshotStatus) -> dict[str, Ticket]:
+        metadata = obj["metadata"]
+        slot = obj["spec"].get("slot") or metadata["creationTimestamp"]  # both are times that no mover chose
+        uids = sorted({volume.uid for volume in status.volumes if volume.uid})
         return {
-            uid: self._catalogues.ticket(vault, policy_uid=policy_uid, slot=slot, snapshot_uid=obj["metadata"]["uid"], claim_uid=uid)
-            for uid in sorted(uids)
+            uid: self._catalogues.ticket(vault, policy_uid=status.policy_uid or "", slot=slot, snapshot_uid=metadata["uid"], claim_uid=uid)
+            for uid in uids
         }
 
 
-def read_catalogue(catalogues: Catalogues, location: Object, vault: str, now: datetime) -> tuple[Catalogue | None, ApiFailure | None]:
+def _all_at_work(status: BackupSnapshotStatus, observed: SnapshotObserved, now: datetime) -> bool:
+    """Each volume of the run has a mover that runs, by the plan's own judgement."""
+    pods = tuple(child for child in observed.children if child["kind"] == POD.kind)
+    running = {
+        child["metadata"]["labels"].get(VOLUME)
+        for child in observed.children
+        if child["kind"] == JOB.kind and judge_mover(child, pod_of(child, pods), now=now, warnings={}).state is MoverState.RUNNING
+    }
+    return bool(status.volumes) and all(
+        volume.state is VolumeState.UPLOADING and volume_label(volume.uid) in running for volume in status.volumes
+    )
+
+
+def _was_started(status: BackupSnapshotStatus, observed: SnapshotObserved) -> bool:
+    """A mover of this run may have committed since the catalogue was last read; before the first one none can have."""
+    return any(volume.attempts for volume in status.volumes) or any(child["kind"] == JOB.kind for child in observed.children)
+
+
+def _is_handed_over(stored: tuple[Object, ...], owner_uid: str, volume_uid: str) -> bool:
+    """Our own content is there: from then on nothing of the workload's is needed."""
+    return any(
+        child["kind"] == VOLUME_SNAPSHOT_CONTENT.kind
+        and "snapshotHandle" in child["spec"]["source"]
+        and is_child(child, owner_uid, volume_uid)
+        for child in stored
+    )
+
+
+def read_catalogue(
+    catalogues: Catalogues, location: Object, vault: str, now: datetime, *, max_age: float = 0.0
+) -> tuple[Catalogue | None, ApiFailure | None]:
     """The catalogue, or why it can't be read. An API server that is away is no statement about the location: it is raised."""
     try:
-        return catalogues.read(location, vault), None
+        return catalogues.read(location, vault, max_age=max_age), None
     except failures.Unavailable:
         raise
     except RecoupError as error:

@@ -26,6 +26,9 @@ CHILDREN = CLUSTER_CHILDREN + MOVERS_CHILDREN
 SETTLE = 0.1
 """Seconds to let further events of one step arrive, so that they cost one look."""
 
+AFTER_DELETION = 1.0
+"""Seconds after a child went: what is removed together mostly goes within them."""
+
 Body = dict[str, Any]
 
 
@@ -37,6 +40,7 @@ class Router:
         self._gone = gone
         self._seen: dict[str, tuple[Key, object]] = {}
         self._over: dict[str, str] = {}
+        self._children: dict[str, object] = {}
 
     def owner_event(self, kind: str, event: str | None, body: Body) -> None:
         metadata = body["metadata"]
@@ -65,12 +69,21 @@ class Router:
         elif over:
             self._over[uid] = over
 
-    def child_event(self, event: str | None, body: Body) -> None:
-        if event == "ADDED":
-            return  # we made it ourselves a moment ago; whatever becomes of it is a change. A list after a lost watch has no type
+    def child_event(self, kind: str, event: str | None, body: Body) -> None:
+        """Only what a decision can rest on is news. A new child is none: we made it ourselves (a list after a lost watch has no type)."""
+        uid = body["metadata"]["uid"]
+        before = self._children.pop(uid, None)
+        if event == "DELETED":
+            self._tell_owner(body, AFTER_DELETION)
+            return
+        state = self._children[uid] = _state_of(kind, body.get("status") or {})
+        if state != before and event != "ADDED":
+            self._tell_owner(body, SETTLE)
+
+    def _tell_owner(self, body: Body, delay: float) -> None:
         key = self.owner_of(body["metadata"].get("labels") or {})
         if key is not None:
-            self._changed(key, SETTLE)
+            self._changed(key, delay)
 
     def owner_of(self, labels: dict[str, str]) -> Key | None:
         known = self._seen.get(labels.get(OWNER_UID, ""))
@@ -78,6 +91,20 @@ class Router:
             return known[0]  # by uid, because the name in a label may have been cut
         kind, name = labels.get(OWNER_KIND), labels.get(OWNER_NAME)
         return Key(kind, labels.get(OWNER_NAMESPACE, ""), name) if kind in OWNERS and name else None
+
+
+def _state_of(kind: str, status: Body) -> object:
+    """The part of a child's status that a plan looks at; everything else that moves in it (counters, probes, finalizers) is noise."""
+    if kind == JOB.kind:
+        return sorted(
+            c["type"] for c in status.get("conditions") or () if c.get("status") == "True" and c["type"] in ("Complete", "Failed")
+        )
+    if kind == VOLUME_SNAPSHOT.kind:
+        return status.get("readyToUse"), (status.get("error") or {}).get("message")
+    if kind == POD.kind:
+        ended = any("terminated" in (c.get("state") or {}) for c in status.get("containerStatuses") or ())
+        return status.get("phase"), ended
+    return status.get("phase")
 
 
 def build_registry(router: Router, *, owners: tuple[Resource, ...], children: tuple[Resource, ...]) -> kopf.OperatorRegistry:
@@ -99,7 +126,7 @@ def _on_owner(registry: kopf.OperatorRegistry, router: Router, resource: Resourc
 def _on_child(registry: kopf.OperatorRegistry, router: Router, resource: Resource) -> None:
     @kopf.on.event(*_selector(resource), registry=registry, id=resource.kind)
     async def child_changed(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002
-        router.child_event(type, dict(body))
+        router.child_event(resource.kind, type, dict(body))
 
 
 def _selector(resource: Resource) -> tuple[str, str, str]:

@@ -25,8 +25,8 @@ def owner(name: str = "p", uid: str = "u1", **metadata: Any) -> dict[str, Any]:
     return {"metadata": {"name": name, "namespace": "shop", "uid": uid, "generation": 1, **metadata}, "spec": {}}
 
 
-def child(labels: dict[str, str]) -> dict[str, Any]:
-    return {"metadata": {"name": "c", "namespace": "recoup-movers", "labels": labels}}
+def child(labels: dict[str, str], **status: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "c", "namespace": "recoup-movers", "uid": "c1", "labels": labels}, "status": status}
 
 
 def test_our_own_status_write_is_no_reason_to_look_again(heard: Heard) -> None:
@@ -63,27 +63,54 @@ def test_the_end_of_a_run_is_news_for_its_policy_once(heard: Heard) -> None:
 
 def test_a_child_leads_to_its_owner(heard: Heard) -> None:
     labels = owner_labels(kind="BackupSnapshot", namespace="shop", name="run", uid="u1")
-    heard.router.child_event("MODIFIED", child(labels))
-    heard.router.child_event("DELETED", child(labels))
-    heard.router.child_event(None, child(labels))
+    for event in ("MODIFIED", "DELETED", None):
+        heard.router.child_event("PersistentVolumeClaim", event, child(labels, phase="Bound"))
     assert heard.changed == [Key("BackupSnapshot", "shop", "run")] * 3
 
 
+@pytest.mark.parametrize(
+    ("kind", "states", "news"),
+    [
+        ("Job", [{}, {"active": 1}, {"active": 1, "ready": 1}, {"conditions": [{"type": "Complete", "status": "True"}]}], 1),
+        (
+            "Pod",
+            [{"phase": "Pending"}, {"phase": "Pending", "conditions": []}, {"phase": "Running"}, {"phase": "Running", "qosClass": "x"}],
+            1,
+        ),
+        ("Pod", [{"phase": "Running"}, {"phase": "Running", "containerStatuses": [{"state": {"terminated": {"exitCode": 0}}}]}], 1),
+        ("VolumeSnapshot", [{}, {"creationTime": "t"}, {"readyToUse": False}, {"readyToUse": True}, {"readyToUse": True, "x": 1}], 2),
+        (
+            "VolumeSnapshot",
+            [{}, {"error": {"message": "one"}}, {"error": {"message": "one", "time": "t"}}, {"error": {"message": "two"}}],
+            2,
+        ),
+        ("PersistentVolume", [{"phase": "Bound"}, {"phase": "Bound", "x": 1}, {"phase": "Released"}], 1),
+    ],
+)
+def test_only_what_a_decision_can_rest_on_is_news(heard: Heard, kind: str, states: list[dict[str, Any]], news: int) -> None:
+    labels = owner_labels(kind="BackupSnapshot", namespace="shop", name="run", uid="u1")
+    heard.router.child_event(kind, "ADDED", child(labels, **states[0]))
+    assert heard.changed == []
+    for state in states[1:]:
+        heard.router.child_event(kind, "MODIFIED", child(labels, **state))
+    assert len(heard.changed) == news
+
+
 def test_a_child_that_we_just_made_is_no_news(heard: Heard) -> None:
-    heard.router.child_event("ADDED", child(owner_labels(kind="BackupSnapshot", namespace="shop", name="run", uid="u1")))
+    heard.router.child_event("Job", "ADDED", child(owner_labels(kind="BackupSnapshot", namespace="shop", name="run", uid="u1")))
     assert heard.changed == []
 
 
 def test_an_owner_whose_name_does_not_fit_a_label_is_found_by_uid(heard: Heard) -> None:
     name = "x" * 100
     heard.router.owner_event("BackupSnapshot", None, owner(name=name))
-    heard.router.child_event("MODIFIED", child(owner_labels(kind="BackupSnapshot", namespace="shop", name=name, uid="u1")))
+    heard.router.child_event("Job", "MODIFIED", child(owner_labels(kind="BackupSnapshot", namespace="shop", name=name, uid="u1")))
     assert heard.changed[-1] == Key("BackupSnapshot", "shop", name)
 
 
 @pytest.mark.parametrize("labels", [{}, {"recoup.dev/owner-kind": "Deployment", "recoup.dev/owner-name": "x"}])
 def test_a_strangers_labels_lead_nowhere(heard: Heard, labels: dict[str, str]) -> None:
-    heard.router.child_event("MODIFIED", child(labels))
+    heard.router.child_event("Job", "MODIFIED", child(labels))
     assert heard.changed == []
 
 
