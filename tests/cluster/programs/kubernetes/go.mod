@@ -1,5 +1,6 @@
 // Every Kubernetes and CSI program of the local cluster: one module graph, so that everything is compiled once.
 // The replace lines are those of k8s.io/kubernetes itself, its staging paths turned into the released modules.
+// external-snapshotter's client module is named in the release of external-snapshotter: with the next one it does not compile.
 module recoup.dev/tests/cluster/programs/kubernetes
 
 go 1.26.0
