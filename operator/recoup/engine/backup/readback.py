@@ -37,7 +37,7 @@ class ReadBack:
         reader = self._readers.get(ref)
         if reader is None:
             name = object_name(self._vault, kind.area, ref.digest, ref.incarnation)
-            reader = ObjectReader(self._store.get(name), self._keys.opening(kind), name)
+            reader = ObjectReader(self._stored(name, ref.digest), self._keys.opening(kind), name)
             self._readers[ref] = reader
             if len(self._readers) > KEPT_OBJECTS:
                 self._readers.popitem(last=False)
@@ -68,8 +68,11 @@ class ReadBack:
 
     def set_node(self, ref: ObjectRef) -> bytes:
         """A node of an object set; its digest is checked. A `FetchSet`."""
-        name = object_name(self._vault, "x", ref.digest, ref.incarnation)
+        return self._stored(object_name(self._vault, "x", ref.digest, ref.incarnation), ref.digest)
+
+    def _stored(self, name: str, digest: bytes) -> bytes:
+        """Bytes that are what the name says: an older object of the same kind would authenticate just as well."""
         data = self._store.get(name)
-        if digest_of(data) != ref.digest:
-            raise Integrity(f"object {name} is not what its name says: it is damaged")
+        if digest_of(data) != digest:
+            raise Integrity(f"object {name} is not what its name says: it is damaged, or another one was put in its place")
         return data
