@@ -51,7 +51,7 @@ class BucketView:
         session = hashlib.sha256(f"{snapshot_uid} {claim_uid}".encode()).hexdigest()[:32]
         return Ticket(session=session, ticket=f"ticket of {vault} {policy_uid} {slot} {claim_uid}")
 
-    def read(self, location: Object, vault: str) -> Catalogue:  # noqa: ARG002  # there is one bucket
+    def read(self, location: Object, vault: str, *, max_age: float = 0.0) -> Catalogue:  # noqa: ARG002  # one bucket, always fresh
         self.reads += 1
         if self.outage is not None:
             raise self.outage
