@@ -112,6 +112,7 @@ def forged(pair: Pair, monkeypatch: pytest.MonkeyPatch, change: Change) -> bytes
         ("unknown codec", lambda t: [t[0]._replace(codec=9), *t[1:]]),
         ("plain length over the limit", lambda t: [t[0]._replace(codec=Codec.ZSTD, plain_length=MAX_PLAIN_BYTES + 1), *t[1:]]),
         ("raw block of another length", lambda t: [t[0]._replace(plain_length=99), *t[1:]]),
+        ("no room for frame and tag", lambda t: [t[0]._replace(cipher_length=23, codec=Codec.ZSTD), *t[1:]]),
         ("first block not behind the header", lambda t: [t[0]._replace(offset=t[0].offset + 1), *t[1:]]),
         ("overlapping blocks", lambda t: [t[0], t[1]._replace(offset=t[0].offset), t[2]]),
         (
@@ -122,15 +123,65 @@ def forged(pair: Pair, monkeypatch: pytest.MonkeyPatch, change: Change) -> bytes
         ("padding in the middle", lambda t: [t[0]._replace(kind=BlockKind.PADDING, id=bytes(32)), *t[1:]]),
         ("padding with an id", lambda t: [*t[:2], t[2]._replace(id=b"\1" * 32)]),
         ("data under the padding's id", lambda t: [t[0]._replace(id=bytes(32)), *t[1:]]),
-        ("codec of the frame differs", lambda t: [t[0]._replace(codec=Codec.ZSTD, plain_length=100), *t[1:]]),
-        ("kind of the frame differs", lambda t: [t[0]._replace(kind=BlockKind.TREE), *t[1:]]),
         ("no rows at all", lambda t: t[:0]),
     ],
 )
-def test_a_forged_block_table_is_refused(name: str, change: Change, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forged_block_table_is_refused_before_any_block_is_shown(name: str, change: Change, monkeypatch: pytest.MonkeyPatch) -> None:
     pair = by_hpke()
-    with pytest.raises(Integrity):
-        read_all(forged(pair, monkeypatch, change), pair.opening)
+    data = forged(pair, monkeypatch, change)
+    with pytest.raises(Integrity, match="block table"):
+        ObjectReader(data, pair.opening, "x")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda t: [t[0]._replace(codec=Codec.ZSTD, plain_length=100), *t[1:]], lambda t: [t[0]._replace(kind=BlockKind.TREE), *t[1:]]],
+)
+def test_a_frame_that_says_otherwise_than_its_row_is_refused(change: Change, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = by_hpke()
+    reader = ObjectReader(forged(pair, monkeypatch, change), pair.opening, "x")
+    with pytest.raises(Integrity, match="block 0: frame"):
+        reader.read(0)
+
+
+def patched(data: bytes, at: int, value: bytes) -> bytes:
+    return data[:at] + value + data[at + len(value) :]
+
+
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [
+        (0, b"RCP2"),
+        (4, b"\0\2"),
+        (6, b"\0\2"),
+        (60, b"\7"),
+        (60, b"\0"),
+        (61, b"\1"),
+        (62, b"\0\0"),
+        (62, b"\0\21"),
+        (128, b"\0\1\0\1"),
+        (140, b"\1"),
+    ],
+)
+def test_a_header_that_is_sealed_rightly_but_says_what_no_header_says_is_refused(
+    at: int, value: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever holds the keys can seal any header: magic, version, suite, kind, flags, recipients, envelope bytes, reserved."""
+    pair, honest = by_hpke(), layout.encode_header
+    monkeypatch.setattr(sealed, "encode_header", lambda header: patched(honest(header), at, value))
+    data = bytes(seal(pair.sealing, [block(b"x")]).data)
+    with pytest.raises(Integrity, match="header"):
+        ObjectReader(data, pair.opening, "x")
+
+
+@pytest.mark.parametrize(("at", "value"), [(0, b"\0\0\0\0"), (0, b"\0\1\0\1"), (0, b"\0\0\0\41"), (38, b"\1"), (1023, b"\1")])
+def test_a_table_that_is_sealed_rightly_but_malformed_is_refused(at: int, value: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts that do not fit its length, a reserved byte in a row, bytes behind the rows."""
+    pair, honest = by_hpke(), layout.encode_table
+    monkeypatch.setattr(sealed, "encode_table", lambda entries: patched(honest(entries), at, value))
+    data = bytes(seal(pair.sealing, [block(b"x")]).data)
+    with pytest.raises(Integrity, match="block table"):
+        ObjectReader(data, pair.opening, "x")
 
 
 def test_the_forger_of_these_tests_forges_nothing_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
