@@ -37,6 +37,14 @@ class Budget:
         if self._files < 0 or self._bytes < 0 or self._directories < 0:
             raise Integrity(f"the tree holds more than its manifest says, from {printable(entry.path)} on", reason="TreeExceedsManifest")
 
+    def check_spent(self) -> None:
+        """Raise Integrity if the tree holds less than its manifest says: a listing is missing."""
+        if self._files or self._bytes or self._directories:
+            message = (
+                f"the tree lacks {self._files} files, {self._directories} directories and {self._bytes} bytes that its manifest counts"
+            )
+            raise Integrity(message, reason="TreeIncomplete")
+
 
 class FileSink:
     """Writes runs into files below the target; finishes each file with its last run."""
@@ -85,6 +93,7 @@ class ContentPass:
                 self._file(entry)
             else:
                 self.late += 1
+        budget.check_spent()
         self._workers.submit(self._planner.take(everything=True))
         self._workers.wait()
 

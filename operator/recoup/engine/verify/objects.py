@@ -1,0 +1,115 @@
+"""Checking each live object once: there (V1), the bytes that its name says (V2 a part of them, V3 all), openable down to every id (V4).
+
+Bounded memory: each thread has one buffer that grows to the largest object.
+"""
+
+from __future__ import annotations
+
+import mmap
+import threading
+from array import array
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from blake3 import blake3
+
+from recoup.engine.blocks import read_named
+from recoup.engine.format.kinds import MAX_OBJECT_BYTES, BlockKind, Kind
+from recoup.engine.format.layout import decode_header
+from recoup.engine.format.names import digest_of
+from recoup.engine.format.reader import ObjectReader
+from recoup.engine.keys.roles import ReaderKeys
+from recoup.engine.stores.base import Store
+from recoup.engine.verify.findings import BlockFacts, Damage, Findings
+from recoup.engine.verify.live import Live
+from recoup.errors import Integrity, NotFound
+from recoup.report import Progress
+
+SLICES = 30
+"""V2 reads one slice a day: all of them in 30 days."""
+_THREADS = {1: 16, 2: 8, 3: 4, 4: 3}
+
+
+class _Buffer(threading.local):
+    def __init__(self) -> None:
+        self.view = memoryview(mmap.mmap(-1, MAX_OBJECT_BYTES))
+
+
+class ObjectChecker:
+    """Checks objects at one level, several at a time."""
+
+    def __init__(self, store: Store, keys: ReaderKeys, level: int, findings: Findings, progress: Progress) -> None:
+        self._store, self._keys, self._level, self._findings, self._progress = store, keys, level, findings, progress
+        self._buffer = _Buffer()
+
+    def run(self, objects: Iterable[tuple[str, Live, bool]]) -> None:
+        """Check all of them, reading those whose third part says so. Raises what the store raises when it is away."""
+        with ThreadPoolExecutor(_THREADS[self._level], thread_name_prefix="verify") as pool:
+            waiting: list[Future[None]] = []
+            try:
+                for name, live, whole in objects:
+                    waiting.append(pool.submit(self._check, name, live, whole=whole))
+                    if len(waiting) >= 256:
+                        for future in waiting:
+                            future.result()
+                        waiting = []
+                for future in waiting:
+                    future.result()
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+
+    def _check(self, name: str, live: Live, *, whole: bool) -> None:
+        read = 0
+        try:
+            if whole:
+                read = self._digest(name, live)
+            else:
+                self._exists(name, live)
+        except Integrity as error:
+            self._findings.damage(Damage(name, error.reason, str(error), live.ref))
+        self._findings.checked(read)
+        self._progress.advance(data=live.size or read, files=1)
+
+    def _exists(self, name: str, live: Live) -> None:
+        size = self._store.size(name)
+        if size is None:
+            raise Integrity("it is missing", reason="ObjectMissing")
+        if live.size is not None and size != live.size:
+            raise Integrity(f"it has {size} bytes instead of {live.size}", reason="ObjectTruncated")
+
+    def _digest(self, name: str, live: Live) -> int:
+        view = self._buffer.view
+        try:
+            data = view[: self._store.get_into(name, view)]
+        except NotFound:
+            raise Integrity("it is missing", reason="ObjectMissing") from None
+        if digest_of(data) != live.ref.digest:
+            raise Integrity("its bytes are not those that its name says", reason="DigestMismatch")
+        if self._level >= 4 and live.sealed:
+            self._open(name, live, data)
+        return len(data)
+
+    def _open(self, name: str, live: Live, data: memoryview) -> None:
+        """Every block, its id, the padding. Lineage caches stay closed: only writers have their key, and no restore needs them."""
+        header = decode_header(data, name)
+        if header.kind is Kind.CACHE:
+            return
+        if header.kind.area != live.area:
+            raise Integrity(f"it is a {header.kind.name} where that does not belong", reason="ObjectDamaged")
+        reader = ObjectReader(data, self._keys.opening(header.kind), name)
+        id_key = self._keys.id_key(header.generation)
+        reader.check_padding()
+        rows = [row for row in reader.table if row.kind != BlockKind.PADDING]
+        for number, row in enumerate(rows):
+            read_named(reader, number, BlockKind(row.kind), id_key)
+        facts = BlockFacts(
+            b"".join(row.id for row in rows), array("I", (row.plain_length for row in rows)), bytes(row.kind for row in rows)
+        )
+        self._findings.know(live.ref, facts)
+
+
+def in_slice(keys: ReaderKeys, digest: bytes, day: int) -> bool:
+    """Whether V2 reads this object on this day (days since 1970). Keyed, so that nobody can keep only the slice of the day."""
+    key = blake3(keys.verifier_private, derive_key_context="recoup 2026 verification slice").digest()
+    return int.from_bytes(blake3(digest, key=key).digest(4), "big") % SLICES == day % SLICES
