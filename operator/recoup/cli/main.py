@@ -10,9 +10,10 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Mapping
 from importlib import import_module
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -37,24 +38,31 @@ INTERRUPTED = Cancelled.exit_code
 
 
 class LazyGroup(click.Group):
-    """Knows its commands by name and imports one when it is called."""
+    """Knows its commands by name and imports one when it is called: `lazy` is name → help, `package` holds a module for each."""
+
+    def __init__(self, *args: Any, lazy: Mapping[str, str], package: str, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.lazy, self.package = lazy, package
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        return list(COMMANDS)
+        return list(self.lazy)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.lazy:
             return None
-        command = import_module(f"recoup.cli.{cmd_name.replace('-', '_')}").command
+        command = import_module(f"{self.package}.{cmd_name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl(list(self.lazy.items()))
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
+
+
+@click.group(cls=LazyGroup, lazy=COMMANDS, package="recoup.cli", context_settings=CONTEXT)
 @click.version_option(__version__, "--version", message="recoup %(version)s")
 def root() -> None:
     """Encrypted, verified backups in a directory or a bucket.
@@ -77,11 +85,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     sys.exit(run(arguments))
 
 
-def run(arguments: list[str] | None = None) -> int:
-    """Run one command line; the exit code."""
+def run(arguments: list[str] | None = None, *, group: click.Group = root, name: str = "recoup") -> int:
+    """Run one command line of a program; the exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        result = root.main(args=arguments, prog_name="recoup", standalone_mode=False)
+        result = group.main(args=arguments, prog_name=name, standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()

@@ -83,7 +83,8 @@ def _source(observed: RestoreObserved, request: RestoreRequest) -> tuple[BackupL
         return Refusal("NamespaceTerminating", f"namespace {place} is being deleted")
     if source.snapshot_ref is not None and observed.snapshot is None:
         message = f"BackupSnapshot {place}/{source.snapshot_ref.name} does not exist"
-        return Refusal("SnapshotNotFound", f"{message}; `kubectl recoup snapshots` lists what there is, also where the objects are gone")
+        hint = "`kubectl recoup snapshots` lists those there are; one whose object is gone is found by location, namespace and policy"
+        return Refusal("SnapshotNotFound", f"{message}; {hint}")
     if source.policy_ref is not None and observed.policy is None:
         message = f"BackupPolicy {place}/{source.policy_ref.name} does not exist"
         return Refusal("PolicyNotFound", f"{message}; name the source by location, namespace and policy instead")

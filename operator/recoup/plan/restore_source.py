@@ -99,7 +99,7 @@ def choose_points(request: RestoreRequest, snapshot: Object | None, catalogue: C
 def _by_id(points: tuple[Point, ...], wanted: str) -> Chosen | Refusal:
     matching = tuple(point for point in points if point.manifest.startswith(wanted))
     if not matching:
-        return Refusal("NoRecoveryPoint", f"no recovery point's id begins with {wanted}; `kubectl recoup snapshots` lists them")
+        return Refusal("NoRecoveryPoint", f"no recovery point's id begins with {wanted}; `kubectl recoup snapshots --volumes` shows ids")
     if len({point.manifest for point in matching}) > 1:
         shown = ", ".join(sorted(point.manifest[:16] for point in matching)[:5])
         return Refusal("AmbiguousId", f"{len(matching)} recovery points' ids begin with {wanted} ({shown}); give more digits")
