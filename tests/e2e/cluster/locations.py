@@ -118,6 +118,7 @@ def make_place(
     recoup("keygen", str(key))
     recipient = recoup("keygen", "--recovery", str(recovery)).split()[-1]
     place = Place(kube, name, bucket, f"e2e/{name}", key, recovery)
+    place.delete()  # a kept cluster has the last session's, of a server that is gone
     keys = credentials or bucket.server.credentials
     for namespace in (MOVERS, SYSTEM):
         secret(kube, namespace, f"s3-{name}", accessKeyID=keys.access_key, secretAccessKey=keys.secret_key)

@@ -194,7 +194,7 @@ class Team:
         status = self.get(JOB, name).get("status", {})
         done = {condition["type"] for condition in status.get("conditions", ()) if condition["status"] == "True"}
         if "Failed" in done:
-            raise AssertionError(f"Job {self.name}/{name} failed: {self.kubectl('logs', f'job/{name}', '--tail=40')}")
+            raise AssertionError(f"Job {self.name}/{name} failed: {self.kubectl('logs', f'job/{name}', '--tail=40')}\n{status}")
         return None if "Complete" in done else json.dumps(status)
 
 
