@@ -98,7 +98,7 @@ def changing() -> Iterator[None]:
     """Only one program at a time claims or removes: a cluster half made must not look abandoned, nor a number be given twice."""
     root = places.CLUSTERS
     try:
-        root.mkdir(mode=0o711, parents=True, exist_ok=True)
+        root.mkdir(mode=0o755, parents=True, exist_ok=True)
         handle = (root / ".lock").open("w")
     except PermissionError as error:
         raise Trouble(f"{root} cannot be written: a cluster needs network and mount namespaces, hence root", step="run as root") from error
@@ -109,6 +109,8 @@ def changing() -> Iterator[None]:
 
 def _owner() -> tuple[int, int] | None:
     given = os.environ.get(OWNER_VARIABLE)
+    if given and not given.isdecimal():
+        raise Trouble(f"{OWNER_VARIABLE}={given} is not the number of a process")
     return _identity(int(given)) if given else None
 
 

@@ -1,11 +1,13 @@
 """The cluster is a real one: jobs end, limits bind, logs and exec work, services and names are found, rights are checked."""
 
+import subprocess
 import urllib.request
 from pathlib import Path
 
 import pytest
 
 import recoup
+from tests.cluster import control_plane
 from tests.cluster.audit import Audit
 from tests.cluster.node import KERNEL_SETTINGS, Node
 from tests.cluster.s3.servers import S3Server
@@ -87,6 +89,15 @@ def test_the_audit_log_counts_requests_by_agent_and_verb(namespace: Namespace, c
     assert audit.count(agent="kubectl/")["get", "configmaps"] == 3
     audit.restart()
     assert audit.count(agent="kubectl/") == {}
+
+
+def test_the_cluster_goes_on_after_its_api_server_was_away(namespace: Namespace, cluster_node: Node) -> None:
+    cluster_node.stop("kube-apiserver", force=True)
+    with pytest.raises(subprocess.CalledProcessError):
+        namespace.cluster.kubectl("get", "namespaces", stderr=subprocess.DEVNULL)
+    cluster_node.restart("kube-apiserver")
+    control_plane.wait_for_api(cluster_node)
+    assert namespace.run_job("after", "echo still here") == "still here\n"
 
 
 def test_the_machines_kernel_settings_stay_as_they_were(cluster_node: Node) -> None:
