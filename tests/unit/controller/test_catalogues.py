@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recoup.api.backuplocation import S3
+from recoup.controller.catalogues import FIRST_PAUSE, OPENS_AFTER, SECRETS_FOR, Catalogues
+from recoup.controller.logs import MASK, Redactor
+from recoup.controller.metrics import Metrics
+from recoup.controller.points import to_point
+from recoup.controller.resources import SECRET
+from recoup.engine import catalogue as engine
+from recoup.engine.keys.kek import SecretKek
+from recoup.engine.stores.file import FileStore
+from recoup.engine.vault import Provisioned, provision
+from recoup.errors import Denied, KeyUnavailable, Retryable
+from tests.fakes.memory_kube import MemoryKube
+from tests.unit.controller.clock import Clock
+
+VAULT = "ab" * 16
+LOCATION = {
+    "apiVersion": "recoup.dev/v1alpha1",
+    "kind": "BackupLocation",
+    "metadata": {"name": "frankfurt", "uid": "l1"},
+    "spec": {
+        "s3": {"bucket": "acme", "credentialsSecretRef": {"name": "frankfurt-s3"}},
+        "encryption": {"keys": [{"name": "k", "secret": {"secretRef": {"name": "recoup-key"}}}]},
+    },
+}
+
+
+class Place:
+    """A location in a directory, its vault, and the Secrets that the keys Job leaves."""
+
+    def __init__(self, directory: Path) -> None:
+        self.clock, self.kube, self.redactor = Clock(), MemoryKube(), Redactor()
+        directory.mkdir()
+        self.store = FileStore(str(directory))
+        self.opened: list[dict[str, str]] = []
+        self.fault: Exception | None = None
+        self.catalogues = Catalogues(
+            self.kube, namespace="recoup-system", open_store=self.open, redactor=self.redactor, metrics=Metrics(), clock=self.clock
+        )
+
+    def open(self, _s3: S3, credentials: dict[str, str]) -> FileStore:
+        self.opened.append(credentials)
+        if self.fault:
+            raise self.fault
+        return self.store
+
+    def secret(self, name: str, **entries: str) -> None:
+        data = {key: base64.b64encode(value.encode()).decode() for key, value in entries.items()}
+        self.kube.put(SECRET, {"metadata": {"name": name, "namespace": "recoup-system"}, "data": data})
+
+    def provision(self) -> Provisioned:
+        made = provision(self.store, [SecretKek.generate()], [], vault_id=bytes.fromhex(VAULT), labels={})
+        files = {name: content.decode() for name, content in made.catalogue.to_files().items()}
+        self.secret(f"catalogue-{VAULT}", **files)
+        self.secret("frankfurt-s3", accessKeyID="AKIA", secretAccessKey="canary-secret-key")
+        return made
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path / "store")
+
+
+def test_a_vault_is_ready_when_the_secret_that_is_written_last_is_there(place: Place) -> None:
+    assert not place.catalogues.has_keys(VAULT)
+    made = place.provision()
+    assert place.catalogues.has_keys(VAULT)
+    catalogue = place.catalogues.read(LOCATION, VAULT)
+    assert (catalogue.vault, catalogue.fingerprint, catalogue.points) == (VAULT, made.fingerprint, ())
+
+
+def test_the_place_itself_is_looked_at_with_one_request(place: Place) -> None:
+    place.secret("frankfurt-s3", accessKeyID="AKIA", secretAccessKey="canary-secret-key")
+    assert place.catalogues.look(LOCATION) is None
+    made = place.provision()
+    assert place.catalogues.look(LOCATION) == made.catalogue.identity.repo_id.hex()
+
+
+def test_a_ticket_is_for_one_session_and_is_signed_by_the_vaults_run_key(place: Place) -> None:
+    place.provision()
+    ticket = place.catalogues.ticket(VAULT, policy_uid="p", slot="2026-11-23T04:15:00Z", snapshot_uid="s", claim_uid="c")
+    assert ticket.session == engine.session_id("s", "c").hex()
+    other = place.catalogues.ticket(VAULT, policy_uid="p", slot="2026-11-23T04:15:00Z", snapshot_uid="s", claim_uid="d")
+    assert ticket.session != other.session
+    assert ticket.ticket != other.ticket
+
+
+@pytest.mark.parametrize(
+    ("entries", "reason"),
+    [(None, "CredentialsNotFound"), ({"accessKeyID": "x"}, "CredentialsIncomplete"), ({"secretAccessKey": "x"}, "CredentialsIncomplete")],
+)
+def test_missing_credentials_say_which_secret(place: Place, entries: dict[str, str] | None, reason: str) -> None:
+    if entries is not None:
+        place.secret("frankfurt-s3", **entries)
+    with pytest.raises(Denied, match="Secret recoup-system/frankfurt-s3") as raised:
+        place.catalogues.look(LOCATION)
+    assert raised.value.reason == reason
+
+
+def test_a_vault_without_keys_says_so(place: Place) -> None:
+    with pytest.raises(KeyUnavailable, match=f"catalogue-{VAULT}"):
+        place.catalogues.read(LOCATION, VAULT)
+
+
+def test_what_it_read_from_secrets_is_masked_in_logs(place: Place) -> None:
+    place.provision()
+    place.catalogues.read(LOCATION, VAULT)
+    assert place.redactor("the key canary-secret-key leaks") == f"the key {MASK} leaks"
+    content = base64.b64decode(place.kube.get(SECRET, "recoup-system", f"catalogue-{VAULT}")["data"]["catalogue.json"]).decode()
+    assert place.redactor(f"x{content}y") == f"x{MASK}y"
+
+
+def test_changed_credentials_are_used_after_a_minute_or_at_once_after_a_refusal(place: Place) -> None:
+    place.provision()
+    place.catalogues.look(LOCATION)
+    place.secret("frankfurt-s3", accessKeyID="NEW", secretAccessKey="canary-secret-key")
+    place.catalogues.look(LOCATION)
+    assert [given["accessKeyID"] for given in place.opened] == ["AKIA"]
+    place.clock.advance(SECRETS_FOR)
+    place.catalogues.look(LOCATION)
+    assert [given["accessKeyID"] for given in place.opened] == ["AKIA", "NEW"]
+    place.secret("frankfurt-s3", accessKeyID="NEWER", secretAccessKey="canary-secret-key")
+    place.catalogues._failed(place.catalogues._place("l1"), _decoded(), Denied("no"))
+    place.catalogues.look(LOCATION)
+    assert place.opened[-1]["accessKeyID"] == "NEWER"
+
+
+def _decoded() -> Any:
+    from recoup.api.backuplocation import BackupLocation
+    from recoup.api.objects import decode
+
+    return decode(BackupLocation, LOCATION)
+
+
+def test_a_place_that_keeps_failing_is_left_alone_for_a_while(place: Place) -> None:
+    place.secret("frankfurt-s3", accessKeyID="AKIA", secretAccessKey="canary-secret-key")
+    place.fault = Retryable("connection refused")
+    for _ in range(OPENS_AFTER + 5):
+        with pytest.raises(Retryable, match="connection refused"):
+            place.catalogues.look(LOCATION)
+    assert len(place.opened) == OPENS_AFTER
+    place.fault = None
+    place.clock.advance(FIRST_PAUSE)
+    assert place.catalogues.look(LOCATION) is None
+    assert place.catalogues.look(LOCATION) is None
+
+
+def test_a_recent_answer_serves_again_only_where_it_was_asked_for(place: Place) -> None:
+    place.provision()
+    first = place.catalogues.read(LOCATION, VAULT)
+    assert place.catalogues.read(LOCATION, VAULT, max_age=60) is first
+    assert place.catalogues.read(LOCATION, VAULT) is not first
+    place.clock.advance(61)
+    assert place.catalogues.read(LOCATION, VAULT, max_age=60) is not first
+
+
+def entry(slot: str, record: engine.PointRecord | None) -> engine.Point:
+    return engine.Point("cd" * 32, "ef" * 16, 3, 1, "policy-uid", slot, "claim-uid", record)
+
+
+def record(source: str) -> engine.PointRecord:
+    return engine.PointRecord(
+        point="snapshot-uid", snapshot="run", policy="shop", consistency="CrashConsistent", volumes_expected=("claim-uid",),
+        source=source, kind="directory",
+        started=1_000, finished=61_000, files=5, bytes_total=9, bytes_read=8, bytes_stored=7, errors=1, tool="recoup 0.1.0",
+    )  # fmt: skip
+
+
+def test_whose_point_it_is_says_the_ticket_and_never_the_movers_own_record() -> None:
+    lie = '{"namespace": "shop", "persistentVolumeClaim": "data", "persistentVolumeClaimUid": "somebody-elses", "clusterUid": "c"}'
+    point = to_point(entry("2026-11-23T04:15:00Z", record(lie)))
+    assert point is not None
+    assert point.source.persistent_volume_claim_uid == "claim-uid"
+    assert (point.source.persistent_volume_claim, point.policy_uid) == ("data", "policy-uid")
+    assert point.taken_at == datetime(2026, 11, 23, 4, 15, tzinfo=UTC)
+    assert (point.duration, point.errors, point.snapshot_uid) == (60.0, 1, "snapshot-uid")
+
+
+@pytest.mark.parametrize("source", ["", "no json", "[1]", '{"size": 5}'])
+def test_a_source_that_is_nonsense_is_left_out(source: str) -> None:
+    point = to_point(entry("", record(source)))
+    assert point is not None
+    assert point.source.namespace == ""
+    assert point.taken_at == datetime.fromtimestamp(61, UTC)
+
+
+def test_a_record_that_does_not_open_still_counts_for_its_session() -> None:
+    point = to_point(entry("2026-11-23T04:15:00Z", None))
+    assert point is not None
+    assert (point.session, point.policy_uid, point.bytes_read) == ("ef" * 16, "policy-uid", 0)
+    assert to_point(entry("", None)) is None
