@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from recoup.cli.options import Location, location_options, report_option
-from recoup.errors import Invalid, RecoupError
+from recoup.errors import Invalid, RecoupError, Usage
 
 if TYPE_CHECKING:
     from recoup.engine.vault import Provisioned
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.command("keys-job")
 @location_options
-@click.option("--key-file", "key_files", multiple=True, required=True, metavar="FILE", type=click.Path(), help="Key file; repeatable.")
+@click.option("--key-file", "key_files", multiple=True, metavar="FILE", type=click.Path(), help="Key file; repeatable.")
 @click.option("--recipient", "recipients", multiple=True, metavar="TEXT", help="Public half of an offline key; repeatable.")
 @click.option("--vault", required=True, metavar="HEX", help="The vault to make or to open.")
 @click.option("--namespace", required=True, help="The namespace whose vault it is.")
@@ -62,6 +62,8 @@ def make_keys(
     from recoup.engine.unlock import parse_vault
     from recoup.engine.vault import provision
 
+    if not key_files and not recipients:
+        raise Usage("no key: give --key-file, --recipient, or both")
     vault_id = parse_vault(vault)
     files = [read_key_file(Path(name)) for name in key_files]
     pins = {root for file in files if (root := file.pins.get(vault_id)) is not None}

@@ -152,6 +152,8 @@ def open_vault(log: Log, keks: Iterable[Kek], *, pinned: bool) -> Unlocked:
     """
     identity = log.state.require_identity()
     at_hand = list(keks)
+    if not at_hand:
+        raise KeyUnavailable(f"vault {identity.vault_id.hex()} exists already, and only keys that are kept offline open it")
     opened = {generation: _open_generation(log, generation, at_hand) for generation in sorted(log.state.keyrings)}
     proven = all(keyring.proven for keyring in opened.values())
     if not pinned and not proven:

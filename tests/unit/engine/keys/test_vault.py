@@ -96,6 +96,17 @@ def test_a_vault_that_somebody_planted_is_refused() -> None:
     assert provision(store, [OFFLINE], [], vault_id=VAULT, labels={}, pinned_root=root).writer == planted.writer
 
 
+def test_a_vault_of_offline_keys_only_is_made_once_and_never_opened_here() -> None:
+    store = new_store()
+    made = make(store, (), (OFFLINE.recipient,))
+    assert made.created
+    with pytest.raises(KeyUnavailable, match="kept offline"):
+        make(store, (), (OFFLINE.recipient,))
+    log = Log(store, VAULT, root_public=made.writer.identity.root_public)
+    log.follow()
+    assert open_vault(log, [OFFLINE], pinned=True).writer == made.writer
+
+
 def test_unlock_finds_the_pinned_vault_among_others(tmp_path: Path) -> None:
     store = new_store()
     one, two = make(store, vault=os.urandom(16)), make(store, vault=os.urandom(16))
