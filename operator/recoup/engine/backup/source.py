@@ -11,6 +11,8 @@ from recoup.engine.records.cache import Root
 from recoup.engine.records.manifest import SourceKind
 from recoup.errors import Invalid, NotFound
 
+KINDS = {stat.S_IFDIR: SourceKind.DIRECTORY, stat.S_IFREG: SourceKind.FILE, stat.S_IFBLK: SourceKind.DEVICE}
+
 
 class OpenSource:
     """A source, found out what it is. A context manager; `fd` is open within it."""
@@ -28,8 +30,7 @@ class OpenSource:
             raise Invalid(f"the source {self.path} cannot be opened: {error.strerror}", reason="SourceUnreadable") from None
         self.stat = os.fstat(self.fd)
         mode = self.stat.st_mode
-        kinds = {stat.S_IFDIR: SourceKind.DIRECTORY, stat.S_IFREG: SourceKind.FILE, stat.S_IFBLK: SourceKind.DEVICE}
-        kind = kinds.get(stat.S_IFMT(mode))
+        kind = KINDS.get(stat.S_IFMT(mode))
         if kind is None:
             os.close(self.fd)
             raise Invalid(f"the source {self.path} is neither a directory, a file nor a block device", reason="SourceUnsupported")
