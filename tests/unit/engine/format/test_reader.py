@@ -218,6 +218,42 @@ def test_decompression_never_gives_another_length_than_declared() -> None:
             read_all(zstd_object(pair, payload, declared), pair.opening)
 
 
+def test_a_commitment_to_another_key_is_refused_though_everything_would_decrypt(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair, honest = by_hpke(), layout.encode_header
+    monkeypatch.setattr(sealed, "encode_header", lambda header: patched(honest(header), 96, bytes(32)))
+    data = bytes(seal(pair.sealing, [block(b"x")]).data)
+    with pytest.raises(Integrity, match="commitment"):
+        ObjectReader(data, pair.opening, "x")
+
+
+@pytest.mark.parametrize("footer", [1023, 1025, 1500, 3 << 20, 8 << 20, 16])
+def test_a_footer_of_a_length_that_no_table_has_is_refused_before_it_is_read(footer: int) -> None:
+    size = 32 << 20
+    trailer = layout.encode_trailer(layout.Trailer(footer + 16, 244, size - 24 - footer - 16))
+    with pytest.raises(Integrity, match="footer length"):
+        layout.decode_trailer(trailer, size, "x")
+
+
+@pytest.mark.parametrize("trailer", [layout.Trailer(1040, 143, 8936), layout.Trailer(1040, 8937, 8936), layout.Trailer(1040, 244, 8935)])
+def test_a_trailer_that_does_not_fit_the_object_is_refused(trailer: layout.Trailer) -> None:
+    assert layout.decode_trailer(layout.encode_trailer(layout.Trailer(1040, 244, 8936)), 10_000, "x")
+    with pytest.raises(Integrity, match="trailer offsets"):
+        layout.decode_trailer(layout.encode_trailer(trailer), 10_000, "x")
+
+
+@pytest.mark.parametrize("size", [0, 167, (256 << 20) + 1, 1 << 60])
+def test_an_object_of_a_size_that_no_object_has_is_refused_unread(size: int) -> None:
+    class Huge:
+        def __init__(self) -> None:
+            self.size = size
+
+        def read(self, start: int, length: int) -> bytes:
+            raise AssertionError("read before its size was checked")
+
+    with pytest.raises(Integrity, match="size"):
+        ObjectReader(Huge(), by_hpke().opening, "x")
+
+
 class Ranges:
     """A source that counts what is read."""
 
