@@ -1,17 +1,19 @@
-"""For every test: the cluster's options and fixtures (tests/cluster/plugin.py), and folders too deep for Python to remove."""
+"""Options and fixtures of the cluster, for every test: see tests/cluster/plugin.py. And the removal of trees a thousand levels deep."""
 
-import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator
 
 import pytest
 
 from tests.cluster.plugin import cluster_node, product_image, pytest_collection_finish, pytest_configure
 
-__all__ = ["cluster_node", "product_image", "pytest_collection_finish", "pytest_configure"]
+__all__ = ["cluster_node", "product_image", "pytest_collection_finish", "pytest_configure", "pytest_sessionfinish"]
+
+DEEPEST = 10_000
 
 
-@pytest.fixture(scope="session", autouse=True)
-def deep_folders_go(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Tests make trees of 1,000 levels; pytest removes temporary folders by recursion and would fail on those."""
-    yield
-    subprocess.run(["find", tmp_path_factory.getbasetemp(), "-depth", "-mindepth", "200", "-delete"], check=True)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish() -> Generator[None, object, object]:
+    """Pytest removes the folders of earlier sessions by a function that calls itself for each level; only here it may go that deep."""
+    sys.setrecursionlimit(DEEPEST)
+    return (yield)
