@@ -248,7 +248,7 @@ def test_an_object_of_a_size_that_no_object_has_is_refused_unread(size: int) -> 
             self.size = size
 
         def read(self, start: int, length: int) -> bytes:
-            raise AssertionError("read before its size was checked")
+            raise AssertionError(f"{length} bytes from {start} were read before the size was checked")
 
     with pytest.raises(Integrity, match="size"):
         ObjectReader(Huge(), by_hpke().opening, "x")
