@@ -15,6 +15,9 @@ CLUSTERS = Path("/var/lib/recoup-clusters")
 """One folder per running cluster. Machine-wide and not to be changed, because its networks and cgroups are; short, because
 the paths of sockets are bounded."""
 
+SESSIONS = Path("/var/lib/recoup-sessions")
+"""Locks of running test sessions, machine-wide as well: their names are names of clusters."""
+
 
 def cache() -> Path:
     """Programs, wheels and images that any run may re-use; safe to delete when nothing runs."""

@@ -79,8 +79,11 @@ def _is_real(config: pytest.Config) -> bool:
 
 
 def _session_name() -> tuple[str, TextIO]:
-    """The first `pytest-N` that no other session on this machine uses, and the lock that says so."""
-    folder = places.cache() / "sessions"
+    """The first `pytest-N` that no other session on this machine uses, and the lock that says so.
+
+    Only root makes local clusters; others (with real kind) have their own Docker and need no agreement with them.
+    """
+    folder = places.SESSIONS if os.geteuid() == 0 else places.cache() / "sessions"
     folder.mkdir(parents=True, exist_ok=True)
     for number in SESSIONS:
         handle = (folder / f"pytest-{number}.lock").open("w")
