@@ -41,7 +41,8 @@ class RestoreReconciler:
         at_work = _all_at_work(status, observed, now)
         if obj["spec"].get("cancel") or not at_work:
             observed = self._observe_volumes(obj, observed)
-        to_start = status.plan is None or any(volume.state in (RestoreState.WAITING, RestoreState.RESTORING) for volume in status.volumes)
+        before = (RestoreState.WAITING, RestoreState.RESTORING)
+        to_start = status.plan is None or not status.volumes or any(volume.state in before for volume in status.volumes)
         if to_start and not at_work:
             observed = self._observe_source(obj, observed, now)
         return structs.replace(observed, failures=known)

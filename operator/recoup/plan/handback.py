@@ -49,12 +49,11 @@ class RestoreView(Struct, frozen=True, kw_only=True):
 
 
 class Handback(Struct, frozen=True):
-    """The next writes; `done`: the user has the volume; or a refusal; else it waits."""
+    """The next writes; `done`: the user has the volume; or a refusal; else it waits for what was asked for."""
 
     actions: tuple[Action, ...] = ()
     done: bool = False
     refusal: Refusal | None = None
-    waits: str = "the volume is being handed over"
 
 
 def continue_handback(view: RestoreView, owner: Owner, *, namespace_ending: bool, now: datetime) -> Handback:
@@ -65,11 +64,11 @@ def continue_handback(view: RestoreView, owner: Owner, *, namespace_ending: bool
         return Handback(refusal=Refusal("VolumeLost", f"the PersistentVolume that was restored for {place} was deleted by somebody else"))
     if _is_target(view.target, owner, volume) and _is_bound(view.target) and not is_child(volume, owner.uid):
         return Handback(done=True)
-    if not _is_held(volume, owner):
-        return _hold(view, owner, volume)
     leftovers = tuple(delete(thing) for thing in (*view.jobs.values(), view.movers_claim) if thing is not None and not is_going(thing))
+    if not _is_held(volume, owner):
+        return Handback((_hold(view, owner, volume), *leftovers))  # a patch that fails keeps what follows it from happening
     if leftovers or view.movers_claim is not None:
-        return Handback(leftovers, waits="the mover's claim is being removed")
+        return Handback(leftovers)
     if view.target is None:
         if namespace_ending:
             return Handback(refusal=Refusal("NamespaceTerminating", f"namespace {owner.namespace} is being deleted"))
@@ -80,17 +79,16 @@ def continue_handback(view: RestoreView, owner: Owner, *, namespace_ending: bool
     metadata = view.target["metadata"]
     if (volume["spec"].get("claimRef") or {}).get("uid") != metadata["uid"]:
         ref = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": metadata["namespace"], "name": metadata["name"]}
-        return Handback((patch(volume, {"spec": {"claimRef": ref | {"uid": metadata["uid"], "resourceVersion": None}}}),))
+        given = patch(volume, {"spec": {"claimRef": ref | {"uid": metadata["uid"], "resourceVersion": None}}})
+        return Handback((given, *_nudge(view.target, volume)))
     if _is_bound(view.target):
         return Handback((patch(volume, return_policy(volume)),))
-    if (metadata.get("annotations") or {}).get(HANDED_OVER) != volume["metadata"]["name"]:
-        return Handback((patch(view.target, {"metadata": {"annotations": {HANDED_OVER: volume["metadata"]["name"]}}}),))
     if now - parse_time(metadata["creationTimestamp"]) >= BIND_LIMIT:
         message = (
             f"{place} was not bound to PersistentVolume {volume['metadata']['name']} within {BIND_LIMIT}; look at the controller manager"
         )
         return Handback(refusal=Refusal("TargetNotBound", message))
-    return Handback(waits=f"{place} is being bound")
+    return Handback(_nudge(view.target, volume))
 
 
 def release(view: RestoreView, owner_uid: str) -> tuple[Action, ...]:
@@ -116,11 +114,19 @@ def return_policy(volume: Object) -> Object:
     return {"metadata": {"labels": dict.fromkeys(OUR_LABELS)}, "spec": {"persistentVolumeReclaimPolicy": policy}}
 
 
-def _hold(view: RestoreView, owner: Owner, volume: Object) -> Handback:
+def _nudge(target: Object, volume: Object) -> tuple[Action, ...]:
+    """Have the binder look at the claim again, once the volume is its own."""
+    name = volume["metadata"]["name"]
+    if (target["metadata"].get("annotations") or {}).get(HANDED_OVER) == name:
+        return ()
+    return (patch(target, {"metadata": {"annotations": {HANDED_OVER: name}}}),)
+
+
+def _hold(view: RestoreView, owner: Owner, volume: Object) -> Action:
     policy = volume["spec"].get("persistentVolumeReclaimPolicy") or "Delete"
     kept = (volume["metadata"].get("labels") or {}).get(RECLAIM_POLICY) or policy
     labels = owner.labels(view.planned.source) | {RECLAIM_POLICY: kept}
-    return Handback((patch(volume, {"metadata": {"labels": labels}, "spec": {"persistentVolumeReclaimPolicy": "Retain"}}),))
+    return patch(volume, {"metadata": {"labels": labels}, "spec": {"persistentVolumeReclaimPolicy": "Retain"}})
 
 
 def _is_held(volume: Object, owner: Owner) -> bool:

@@ -39,6 +39,8 @@ from recoup.plan.volume_view import delete, is_going
 NOT_PRESERVED = "MetadataNotPreserved"
 """Reason of a volume that was handed over though its file system could not keep every owner, mode or attribute."""
 
+HANDING_OVER = "written and compared; the volume is being handed over"
+
 FINAL = frozenset({RestoreState.RESTORED, RestoreState.FAILED, RestoreState.CANCELLED})
 
 _POLL = 15.0
@@ -212,7 +214,7 @@ def _hand_over(view: RestoreView, terms: Terms) -> Step:
     reservation = (view.known.reason, view.known.message) if view.known.reason == NOT_PRESERVED else None
     if step.done:
         return Step(_line(view, RestoreState.RESTORED, *(reservation or ())), again=0.0)
-    line = _line(view, RestoreState.HANDING_OVER, *(reservation or ("HandingOver", step.waits)))
+    line = _line(view, RestoreState.HANDING_OVER, *(reservation or ("HandingOver", HANDING_OVER)))
     return Step(line, step.actions, again=0.0 if step.actions else _BINDING)
 
 
@@ -228,7 +230,7 @@ def _is_filled(verdict: Verdict) -> bool:
 
 def _filled(view: RestoreView, verdict: Verdict, volume: Object) -> RestoredVolume:
     report = verdict.report
-    reason, message = "HandingOver", "written and compared; the volume is being handed over"
+    reason, message = "HandingOver", HANDING_OVER
     if verdict.state is not MoverState.SUCCEEDED:
         paths = f" ({', '.join(report.first_paths)})" if report.first_paths else ""
         reason = NOT_PRESERVED
