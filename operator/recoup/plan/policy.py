@@ -13,7 +13,7 @@ from recoup.api.backuplocation import CONFORMANT, BackupLocation
 from recoup.api.backuppolicy import KIND, BackupPolicy, BackupPolicyStatus, Coverage, LastSuccess
 from recoup.api.backupsnapshot import KIND as SNAPSHOT_KIND
 from recoup.api.backupsnapshot import STORED, BackupSnapshot, Trigger, VolumeState
-from recoup.api.conditions import READY, STALLED, ConditionStatus, find_condition, is_true
+from recoup.api.conditions import READY, RECONCILING, STALLED, ConditionStatus, find_condition, is_true
 from recoup.api.labels import POLICY, owner_labels
 from recoup.api.names import label_value, snapshot_name
 from recoup.api.objects import API_VERSION, decode, encode
@@ -29,7 +29,10 @@ from recoup.plan.schedule import deadline_of, delay_of, describe, read_schedule
 from recoup.plan.selection import select_claims
 
 _POLL = 30.0
-"""Seconds between looks while a due slot is held up, should no event tell that the obstacle is gone."""
+"""Seconds between looks while a due slot is held up: no event tells a policy that its obstacle is gone."""
+
+_POLL_IDLE = 120.0
+"""The same while none is due, so that the conditions are not wrong for long."""
 
 
 class PolicyObserved(Struct, frozen=True, kw_only=True):
@@ -82,7 +85,7 @@ def plan_policy(observed: PolicyObserved, now: datetime) -> Plan:
             hold = Refusal(admitted.refusal.reason, f"the run cannot be started: {admitted.refusal.message}")
     status = _status(policy, location, snapshots, selected, ledger, hold, now)
     notes = transition_notes(policy.status.conditions, status.conditions)
-    return Plan(actions=admitted.actions, status=encode(status), events=notes, requeue_after=admitted.again or _again(ledger, now))
+    return Plan(actions=admitted.actions, status=encode(status), events=notes, requeue_after=admitted.again or _again(ledger, status, now))
 
 
 def is_finished(snapshot: BackupSnapshot) -> bool:
@@ -197,9 +200,10 @@ def _taken_at(snapshot: BackupSnapshot) -> datetime:
     return snapshot.status.taken_at
 
 
-def _again(ledger: Ledger, now: datetime) -> float | None:
+def _again(ledger: Ledger, status: BackupPolicyStatus, now: datetime) -> float | None:
     if ledger.waiting is not None:
         return _POLL
-    if ledger.next_start is None:
-        return None
-    return max(timedelta(), ledger.next_start - now).total_seconds()
+    waits = [] if ledger.next_start is None else [max(timedelta(), ledger.next_start - now).total_seconds()]
+    if find_condition(status.conditions, STALLED) or find_condition(status.conditions, RECONCILING):
+        waits.append(_POLL_IDLE)
+    return min(waits, default=None)

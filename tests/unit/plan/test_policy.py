@@ -129,6 +129,13 @@ def test_a_location_that_is_away_does_not_keep_a_run_from_being_made() -> None:
     assert ready(plan) == ("False", "LocationUnreachable")
 
 
+def test_a_policy_that_is_not_ready_looks_again_before_its_next_slot() -> None:
+    away = location(status={"conditions": [condition("Ready", "False", "LocationUnreachable", "no route")]})
+    assert look(policy(schedule=HOURLY), at(12, 30), location=away).requeue_after == 120
+    assert look(policy(schedule=HOURLY), at(12, 59), location=away).requeue_after == 60
+    assert look(policy(schedule=HOURLY), at(12, 30)).requeue_after == 1800
+
+
 def test_a_refused_run_stays_due_and_tells_why() -> None:
     refused = {("BackupSnapshot", "shop", "shop-20261101t130000z"): ApiFailure(reason="QuotaExceeded", message="too many", at=at(13))}
     subject = policy(schedule=HOURLY, status=SEEN | {"nextRun": text(at(13))})
