@@ -20,7 +20,6 @@ OWNER_UID = f"{GROUP}/owner-uid"
 VOLUME = f"{GROUP}/volume"
 POLICY = f"{GROUP}/policy"
 """On a BackupSnapshot: the name of its policy, cut and hashed if it is too long for a label value."""
-POLICY_UID = f"{GROUP}/policy-uid"
 RUN = f"{GROUP}/run"
 """Annotation on a mover pod: the run file, shown to the container by a downwardAPI volume."""
 
