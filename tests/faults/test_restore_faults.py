@@ -201,6 +201,16 @@ def false_vault() -> None:
     refused(world, "FingerprintMismatch", "planted")
 
 
+def keys_all_offline() -> None:
+    """Nothing in the cluster opens the vault: that is said before a mover finds out."""
+    world = backed_up("data-0")
+    location = world.get(LOCATION, None, "frankfurt")
+    location["spec"]["encryption"] = {"keys": [{"name": "safe", "recipient": {"publicKey": "recouprecipient1x"}}]}
+    world.kube.put(LOCATION, location)
+    incident(world)
+    refused(world, "NoKeyInCluster", "recoup restore")
+
+
 def damaged_object() -> None:
     """The mover refuses a damaged object: nothing half-written is handed over, and the reason names the path."""
     world = backed_up("data-0")
@@ -303,7 +313,7 @@ CASES: dict[str, tuple[Callable[[], None], Callable[[Patch], None]]] = {
     "handed over whole": (handed_over_whole, off.hold_nothing),
 }
 
-PLAIN = (granted_later, unknown_snapshot, unknown_volume, nothing_so_old, wrong_location)
+PLAIN = (granted_later, keys_all_offline, unknown_snapshot, unknown_volume, nothing_so_old, wrong_location)
 """Cases without a rule of their own: there is nothing to be found, or all is well."""
 
 

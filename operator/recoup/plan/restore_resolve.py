@@ -39,6 +39,11 @@ def resolve_restore(observed: RestoreObserved, now: datetime) -> Resolution:
     if isinstance(found, Refusal):
         return Resolution(refusal=found)
     location, vault = found
+    if not any(key.secret for key in location.spec.encryption.keys):
+        message = f"BackupLocation {location.metadata.name} has no key of kind secret: all that open it are kept offline"
+        return Resolution(
+            refusal=Refusal("NoKeyInCluster", f"{message}; use `recoup restore` where such a key is, or add one that is a Secret")
+        )
     if observed.catalogue is None:
         failure = observed.catalogue_failure
         if failure is None:

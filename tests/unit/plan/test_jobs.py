@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 import pytest
+from msgspec import structs
 
 from recoup.api.backuplocation import S3, BackupLocationSpec, Encryption, EncryptionKey, RecipientKey, SecretKey
 from recoup.api.backuppolicy import Mover, Resources, Toleration
@@ -172,6 +173,16 @@ def test_placement_and_resources_are_the_policys() -> None:
 def test_a_small_limit_lowers_the_default_request() -> None:
     job = backup(mover=Mover(resources=Resources(limits={"memory": "64Mi", "cpu": "1"})))
     assert container(job)["resources"]["requests"] == {"memory": "64Mi", "cpu": "100m"}
+
+
+def test_a_location_with_offline_keys_only_can_still_be_written_to(mounted: Path) -> None:
+    offline = Encryption(keys=(EncryptionKey(name="safe", recipient=RecipientKey(public_key="recoup1qx")),))
+    location = structs.replace(LOCATION, encryption=offline)
+    job = build_keys_job(OWNER, AROUND, location, name="keys", attempt=1, vault=VAULT, namespace="shop", namespace_uid="uid-1")
+    name, *arguments = [str(argument).replace("/recoup/", f"{mounted}/") for argument in container(job)["args"]]
+    context = import_module("recoup.cli.keys_job").command.make_context(name, arguments)
+    assert context.params["recipients"] == ("recoup1qx",)
+    assert context.params["key_files"] == ()
 
 
 def test_names_fit_and_differ_for_owners_with_long_names() -> None:
