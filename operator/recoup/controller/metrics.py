@@ -43,6 +43,8 @@ class Metrics:
         self.restore_seconds = Histogram(
             "recoup_restore_seconds", "From RestoreRequest to Restored.", buckets=RESTORE_BUCKETS, registry=self.registry
         )
+        self.bytes_read = Counter("recoup_backup_read_bytes", "Bytes that backups read from volumes.", registry=self.registry)
+        self.bytes_stored = Counter("recoup_backup_stored_bytes", "Bytes that backups added to locations.", registry=self.registry)
         self.objects = ObjectGauges()
         self.registry.register(self.objects)
 
@@ -51,6 +53,17 @@ class Metrics:
         Gauge("recoup_queue_oldest_seconds", "How long the first of them has been waiting.", registry=self.registry).set_function(
             oldest_age
         )
+
+    def saw(self, key: Key, created: datetime, status: Object, now: datetime) -> None:
+        """Count what ended between the last look and this one; what had ended before this process first looked is not counted."""
+        if not self.objects.saw(key, status):
+            return
+        if key.kind == RESTORE.kind:
+            self.restore_seconds.observe((now - created).total_seconds())
+        elif key.kind == SNAPSHOT.kind:
+            volumes = status.get("volumes") or ()
+            self.bytes_read.inc(sum(volume.get("bytesRead") or 0 for volume in volumes))
+            self.bytes_stored.inc(sum(volume.get("bytesStored") or 0 for volume in volumes))
 
     def count_call(self, verb: str, kind: str, code: int) -> None:
         self.api_calls.labels(verb, kind, str(code)).inc()
@@ -64,12 +77,12 @@ class ObjectGauges(Collector):
         self._lock = threading.Lock()
 
     def saw(self, key: Key, status: Object) -> bool:
-        """Remember what is shown of this object. Returns whether a condition Restored became True just now."""
+        """Remember what is shown of this object. Returns whether its work was done, and was not at the last look."""
         facts = _facts(key, status)
         with self._lock:
             before = self._facts.get(key)
             self._facts[key] = facts
-        return key.kind == RESTORE.kind and bool(facts["done"]) and before is not None and not before["done"]
+        return bool(facts["done"]) and before is not None and not before["done"]
 
     def gone(self, key: Key) -> None:
         with self._lock:
@@ -84,7 +97,7 @@ class ObjectGauges(Collector):
 
 def _facts(key: Key, status: Object) -> Object:
     conditions = {str(c.get("type")): str(c.get("status")) for c in status.get("conditions") or ()}
-    facts: Object = {"conditions": conditions, "done": conditions.get("Restored") == "True"}
+    facts: Object = {"conditions": conditions, "done": "True" in (conditions.get("Restored"), conditions.get("Stored"))}
     if key.kind == POLICY.kind:
         facts["coverage"] = {name: (status.get("coverage") or {}).get(name) for name in ("selected", "protected", "failed")}
         facts["last"] = (status.get("lastSuccess") or {}).get("at")

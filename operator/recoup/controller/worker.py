@@ -143,9 +143,8 @@ class Worker:
         return resync if plan.requeue_after is None else min(resync, max(plan.requeue_after, 0.0))
 
     def _show(self, key: Key, obj: Object, plan: Plan) -> None:
-        if self._metrics.objects.saw(key, plan.status if plan.status is not None else obj.get("status") or {}):
-            created = datetime.fromisoformat(obj["metadata"]["creationTimestamp"])
-            self._metrics.restore_seconds.observe((self._now() - created).total_seconds())
+        created = datetime.fromisoformat(obj["metadata"]["creationTimestamp"])
+        self._metrics.saw(key, created, plan.status if plan.status is not None else obj.get("status") or {}, self._now())
 
 
 def _who(key: Key) -> dict[str, str]:

@@ -6,6 +6,7 @@ import urllib3
 from recoup.controller.health import HealthServer
 from recoup.controller.metrics import Metrics
 from recoup.controller.resources import Key
+from tests.unit.controller.clock import Clock
 
 
 class Probe:
@@ -64,3 +65,14 @@ def test_a_status_that_says_little_counts_as_unknown(status: dict[str, object]) 
     metrics = Metrics()
     metrics.objects.saw(Key("BackupSnapshot", "shop", "s"), status)
     assert sample(metrics, "recoup_objects", kind="BackupSnapshot", state="unknown") == 1
+
+
+def test_bytes_are_counted_once_when_a_run_is_seen_to_end() -> None:
+    metrics, clock = Metrics(), Clock()
+    key, volumes = Key("BackupSnapshot", "shop", "s"), [{"bytesRead": 10, "bytesStored": 3}, {"bytesRead": 5, "bytesStored": 1}]
+    for state in ("False", "True", "True"):
+        status = {"conditions": [{"type": "Stored", "status": state}], "volumes": volumes}
+        metrics.saw(key, clock.now(), status, clock.now())
+    metrics.saw(Key("BackupSnapshot", "shop", "older"), clock.now(), status, clock.now())
+    assert sample(metrics, "recoup_backup_read_bytes_total") == 15
+    assert sample(metrics, "recoup_backup_stored_bytes_total") == 4
