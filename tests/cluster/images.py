@@ -7,18 +7,15 @@
 
 import argparse
 import hashlib
-import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster import image_archive, places
-from tests.cluster.locks import locked
+from tests.cluster.once import made_once
 from tests.cluster.trouble import Trouble
 
 PAUSE = "localhost/pause:1"
@@ -31,9 +28,6 @@ BUILDER_PACKAGES = "python3,python3-venv,ca-certificates"
 WORKLOAD_PACKAGES = "python3,acl,attr,libcap2-bin,rsync"
 LEFT_OUT = ("man", "doc", "locale", "info")
 """Folders of /usr/share that no test reads: a third of a small Debian, unpacked once for each cluster."""
-
-KEPT = 4
-"""Versions of one image: another run on this machine, from another checkout, may be about to load its own."""
 
 PAUSE_SOURCE = places.SOURCES / "images" / "pause.c"
 
@@ -58,25 +52,15 @@ def archive(tag: str) -> Path:
 
 
 def cached(name: str, key: str, make: Callable[[Path], None], about: str, suffix: str = ".tar") -> Path:
-    """Return `cache/images/NAME-KEY`, made aside and renamed if it is not there yet; the KEPT last used of the name stay."""
-    final = places.cache() / "images" / f"{name}-{key[:12]}{suffix}"
-    if final.exists():
-        os.utime(final)
-        return final
-    with locked(final.parent / f"{name}.lock", waiting=f"waiting: another run is making {name}"):
-        if final.exists():
-            return final
+    """One image, tree or set of packages in the cache, made if it is not there yet."""
+
+    def visibly(out: Path) -> None:
         print(f"making {name} ({about}) ...", file=sys.stderr, flush=True)
         started = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=final.parent) as aside:
-            made = Path(aside) / "out"
-            make(made)
-            made.rename(final)
-        used = sorted(final.parent.glob(f"{name}-????????????{suffix}"), key=lambda path: path.stat().st_mtime, reverse=True)
-        for old in used[KEPT:]:
-            shutil.rmtree(old) if old.is_dir() else old.unlink()
+        make(out)
         print(f"made {name} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
-    return final
+
+    return made_once(places.cache() / "images", name, key, visibly, suffix=suffix)
 
 
 def hash_of(*parts: str | bytes) -> str:

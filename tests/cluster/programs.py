@@ -12,13 +12,12 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster import places
-from tests.cluster.locks import locked
+from tests.cluster.once import made_once, path_of
 from tests.cluster.trouble import Trouble
 
 KUBERNETES_VERSION = "v1.36.3"
@@ -95,35 +94,30 @@ def programs_of(set_name: str) -> list[str]:
 
 def build(set_name: str) -> Path:
     """Build a set unless the cache has it; return its folder, with `bin/` and perhaps `share/`."""
-    final = installed_path(set_name)
-    if final.is_dir():
-        return final
-    with locked(final.parent / f"{set_name}.lock", waiting=f"waiting: another run is building {set_name}"):
-        if final.is_dir():
-            return final
+
+    def make(out: Path) -> None:
         check_go()
-        aside = Path(tempfile.mkdtemp(prefix=f".{set_name}-", dir=final.parent))
-        try:
-            _compile(set_name, aside)
-            _copy_share(set_name, aside)
-            aside.chmod(0o755)
-            aside.rename(final)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
-    return final
+        out.mkdir()
+        _compile(set_name, out)
+        _copy_share(set_name, out)
+
+    return made_once(_folder(), set_name, _key(set_name), make)
 
 
 def installed_path(set_name: str) -> Path:
-    """Where a set lies once built: keyed by everything that decides its content."""
+    """Where a set lies once built."""
+    return path_of(_folder(), set_name, _key(set_name))
+
+
+def _folder() -> Path:
+    return places.cache() / "programs"
+
+
+def _key(set_name: str) -> str:
+    """Changes with everything that decides the content of a set."""
     spec, folder = _known(set_name), places.GO_MODULES / set_name
-    parts = [(folder / "go.mod").read_bytes(), (folder / "go.sum").read_bytes(), *map(repr_bytes, (spec.ldflags, spec.rename, spec.share))]
-    key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
-    return places.cache() / "programs" / f"{set_name}-{key}"
-
-
-def repr_bytes(value: object) -> bytes:
-    return repr(value).encode()
+    decisions = [repr(decision).encode() for decision in (spec.ldflags, spec.rename, spec.share)]
+    return hashlib.sha256(b"\0".join([(folder / "go.mod").read_bytes(), (folder / "go.sum").read_bytes(), *decisions])).hexdigest()
 
 
 def check_go() -> None:
@@ -150,12 +144,12 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "", "GOWORK": "off"}
 
 
-def _compile(set_name: str, aside: Path) -> None:
+def _compile(set_name: str, out: Path) -> None:
     spec = _known(set_name)
     command = ["nice", "go", "build", "-v", "-mod=readonly", "-buildvcs=false", "-trimpath"]
-    command += ["-ldflags", f"-s -w {spec.ldflags}".strip(), "-o", f"{aside / 'bin'}/", "tool"]
-    (aside / "bin").mkdir()
-    log = aside.parent / f"{set_name}.log"
+    command += ["-ldflags", f"-s -w {spec.ldflags}".strip(), "-o", f"{out / 'bin'}/", "tool"]
+    (out / "bin").mkdir()
+    log = _folder() / f"{set_name}.log"
     with log.open("w+") as output:
         process = subprocess.Popen(
             command, cwd=places.GO_MODULES / set_name, env=_environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output
@@ -170,7 +164,7 @@ def _compile(set_name: str, aside: Path) -> None:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
         raise Trouble(f"go build of {set_name} failed:\n{tail}", step=f"the whole output is in {log}")
     for old, new in spec.rename:
-        (aside / "bin" / old).rename(aside / "bin" / new)
+        (out / "bin" / old).rename(out / "bin" / new)
 
 
 def _watch(process: subprocess.Popen[bytes], set_name: str, log: Path) -> None:
@@ -191,7 +185,7 @@ def _watch(process: subprocess.Popen[bytes], set_name: str, log: Path) -> None:
     print(f"\r{done}\x1b[K" if live else done, file=sys.stderr, flush=True)
 
 
-def _copy_share(set_name: str, aside: Path) -> None:
+def _copy_share(set_name: str, out: Path) -> None:
     for module, path in SETS[set_name].share:
         listed = subprocess.run(
             ["go", "mod", "download", "-json", module],
@@ -203,7 +197,7 @@ def _copy_share(set_name: str, aside: Path) -> None:
         )
         if listed.returncode:
             raise Trouble(f"cannot fetch {module} for {set_name}: {listed.stderr.strip() or listed.stdout.strip()}")
-        source, target = Path(json.loads(listed.stdout)["Dir"]) / path, aside / "share" / Path(path).name
+        source, target = Path(json.loads(listed.stdout)["Dir"]) / path, out / "share" / Path(path).name
         target.parent.mkdir(exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, target, copy_function=shutil.copyfile)

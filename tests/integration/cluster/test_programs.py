@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import images, kubeconfigs, places, processes, programs, record, system
+from tests.cluster import images, kubeconfigs, once, places, processes, programs, record, system
 from tests.cluster.trouble import Trouble
 
 FAKE_GO = """\
@@ -107,14 +107,20 @@ def test_an_unknown_program_lists_what_there_is() -> None:
         images.archive("localhost/nonesuch:1")
 
 
-def test_the_last_versions_of_an_image_stay_for_runs_beside_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RECOUP_CACHE", str(tmp_path))
+def test_the_last_used_versions_stay_for_runs_beside_this_one(tmp_path: Path) -> None:
     made = []
-    for number in range(images.KEPT + 2):
-        path = images.cached("thing", f"{number:012d}", lambda out: out.touch(), "a test")
+    for number in range(once.KEPT + 2):
+        path = once.made_once(tmp_path, "thing", f"{number:012d}", lambda out: out.touch())
         os.utime(path, (number, number))
         made.append(path)
-    assert [path for path in made if path.exists()] == made[-images.KEPT :]
+    assert [path for path in made if path.exists()] == made[-once.KEPT :]
+
+
+def test_what_a_killed_run_left_half_made_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / ".thing-abandoned"
+    left.mkdir()
+    once.made_once(tmp_path, "thing", "0" * 12, lambda out: out.touch())
+    assert not left.exists()
 
 
 def test_missing_packages_are_named_when_they_cannot_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
