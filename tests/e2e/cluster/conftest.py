@@ -19,9 +19,10 @@ from tests.cluster.s3.fixtures import minio_on_network, versitygw_on_network
 from tests.cluster.s3.servers import S3Server
 from tests.e2e.cluster.locations import make_place
 from tests.e2e.cluster.product import Product, await_controller, install
+from tests.e2e.cluster.together import Together, running
 from tests.e2e.cluster.world import Team
 
-__all__ = ["minio_on_network", "product", "team", "versitygw_on_network"]
+__all__ = ["minio_on_network", "product", "team", "together", "versitygw_on_network"]
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +49,10 @@ def team(product: Product, request: pytest.FixtureRequest) -> Iterator[Team]:
     words = re.sub("[^a-z0-9]+", "-", request.node.name.lower().removeprefix("test_"))[:40].strip("-")
     with product.team(f"{words}-{zlib.crc32(request.node.nodeid.encode()):08x}") as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def together(product: Product, request: pytest.FixtureRequest) -> Iterator[Together]:
+    """The module's scenarios, running at the same time."""
+    with running(product, request) as scenarios:
+        yield scenarios

@@ -22,7 +22,7 @@ from recoup.controller.resources import PV, VOLUME_SNAPSHOT_CONTENT, Resource
 from tests.cluster import places, programs
 from tests.cluster.node import Node
 from tests.cluster.s3.servers import S3Server
-from tests.e2e.cluster.locations import Place
+from tests.e2e.cluster.locations import Place, make_place
 from tests.e2e.cluster.waiting import wait_until
 from tests.e2e.cluster.world import Team
 
@@ -55,6 +55,15 @@ class Product:
             yield made
         finally:
             made.end()
+
+    @contextmanager
+    def make_place(self, name: str, **given: Any) -> Iterator[Place]:
+        """Another location for the duration, as `locations.make_place` makes it; not waited for."""
+        made = make_place(self.kube, self.folder, name, given.pop("bucket", self.place.bucket), **given)
+        try:
+            yield made
+        finally:
+            made.delete()
 
     def kubectl(self, *arguments: str, text: str | None = None) -> str:
         return kubectl(self.cluster, *arguments, text=text)
