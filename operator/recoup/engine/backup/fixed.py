@@ -21,6 +21,8 @@ from recoup.engine.source.files import read_into
 REGION: Final = 4 << 20
 MAX_BLOCKS_OF_REGION: Final = 12
 """Live units of one region in more blocks than these are written afresh."""
+_ZEROS: Final = bytes(REGION)
+_PAGE: Final = 4096
 
 OldUnit = tuple[int, int, bytes, bytes, int]
 """offset, length, unit id, block id, offset in the block."""
@@ -74,6 +76,8 @@ class FixedReader:
         self.taken += length
         self._progress(length)
         buffer = buffer[:length]
+        if device and _is_zero(buffer):
+            return length
         spans = _spans(offset, length)
         ids = [block_id(self._sink.id_key, BlockKind.DATA, buffer[begin - offset : begin - offset + size]) for begin, size in spans]
         matches = [old.find(begin, size, unit) for (begin, size), unit in zip(spans, ids, strict=True)]
@@ -114,6 +118,11 @@ class FixedReader:
         if zero is None:
             zero = self._zeros[size] = block_id(self._sink.id_key, BlockKind.DATA, bytes(size))
         return zero
+
+
+def _is_zero(buffer: memoryview) -> bool:
+    """Whether there is nothing but zeros: empty parts of a device need not be hashed. Most others show it in their first page."""
+    return buffer[:_PAGE] == _ZEROS[: len(buffer[:_PAGE])] and buffer.tobytes() == _ZEROS[: len(buffer)]
 
 
 class _OldUnits:

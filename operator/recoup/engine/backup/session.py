@@ -38,6 +38,7 @@ class Request:
     excludes: tuple[str, ...] = ()
     run: RunFile | None = None
     pack_bytes: int = PACK_BYTES
+    """Stored bytes of a pack; more than the longest block (4 MiB) and what surrounds it."""
     uploaders: int = 2
 
 

@@ -91,11 +91,11 @@ def test_lengths(volume: Volume, tmp_path: Path, size: int) -> None:
 
 @pytest.mark.usefixtures("as_device")
 def test_one_changed_unit_of_a_large_sparse_volume_stores_little(volume: Volume, tmp_path: Path) -> None:
-    """16 GiB with a unit in use in each 64 MiB, so that every map leaf exists."""
+    """16 GiB with a unit in use in every tenth 64 MiB."""
     path = tmp_path / "disk"
     path.touch()
     os.truncate(path, 16 * GIB)
-    for number in range(256):
+    for number in range(0, 256, 10):
         write_at(path, number << 26, number.to_bytes(2, "big") * 32768)
     volume.back_up(source=path)
     write_at(path, 100 << 26, os.urandom(65_536))

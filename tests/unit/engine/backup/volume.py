@@ -9,9 +9,10 @@ import os
 import random
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from recoup.engine.backup.packs import PACK_BYTES
 from recoup.engine.backup.run import RunFile
 from recoup.engine.backup.session import Request, Result, back_up
 from recoup.engine.format.kinds import Kind
@@ -38,7 +39,7 @@ class Volume:
     source: Path
     vault: Unlocked
     restored: int = 0
-    extra: dict[str, object] = field(default_factory=dict)
+    pack_bytes: int = PACK_BYTES
 
     @classmethod
     def make(cls, directory: Path, store: Store | None = None) -> Volume:
@@ -61,7 +62,7 @@ class Volume:
         """A backup as a new process makes it: it knows nothing but the store."""
         place = store if store is not None else self.store
         log = Log(place, self.vault.identity.vault_id, root_public=self.vault.identity.root_public)
-        request = Request(str(source or self.source), excludes, run)
+        request = Request(str(source or self.source), excludes, run, self.pack_bytes)
         return back_up(log, self.vault.writer, request, lambda _size, _files: None, on_progress)
 
     def open(self, point: str) -> OpenPoint:
