@@ -72,6 +72,7 @@ class SnapshotVolume(Status, frozen=True):
     progress: Progress | None = None
     manifest: str | None = None
     files_total: int | None = None
+    bytes_total: int | None = None
     bytes_read: int | None = None
     bytes_stored: int | None = None
     duration: str | None = None

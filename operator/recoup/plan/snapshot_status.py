@@ -154,6 +154,6 @@ def _summary(volumes: tuple[SnapshotVolume, ...]) -> SnapshotSummary:
     stored = [volume for volume in volumes if volume.state is VolumeState.STORED]
     return SnapshotSummary(
         volumes=f"{len(stored)}/{len(volumes)}",
-        size=to_quantity(sum(volume.bytes_read or 0 for volume in stored)) if stored else None,
+        size=to_quantity(sum(volume.bytes_total or 0 for volume in stored)) if stored else None,
         stored=to_quantity(sum(volume.bytes_stored or 0 for volume in stored)) if stored else None,
     )

@@ -217,6 +217,7 @@ def _stored(view: VolumeView, point: Point, first_paths: tuple[str, ...]) -> Sna
         attempts=max([*view.jobs, known.attempts or 0]) or None,
         manifest=point.manifest,
         files_total=point.files_total,
+        bytes_total=point.bytes_total,
         bytes_read=point.bytes_read,
         bytes_stored=point.bytes_stored,
         duration=to_duration(timedelta(seconds=point.duration)),

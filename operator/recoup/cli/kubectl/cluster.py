@@ -1,6 +1,6 @@
 """The way to the cluster: kubeconfig, context and namespace as kubectl takes them, and the API as plain JSON.
 
-`@cluster_options` and `@clusterwide_options` hand a command `cluster: Cluster`. Kinds that are not there are told as what that means:
+`@cluster_options` and its neighbours hand a command `cluster: Cluster`. Kinds that are not there are told as what that means:
 Recoup is not installed.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
@@ -70,14 +70,27 @@ def clusterwide_options(function: Function) -> Function:
     return click.option("-A", "--all-namespaces", is_flag=True, help="Of all namespaces.")(_options(function))
 
 
-def _options(function: Function) -> Function:
+def whole_cluster_options(function: Function) -> Function:
+    """--context and --kubeconfig: for a command that looks at everything."""
+
+    def everything(*, cluster: Cluster, **values: Any) -> Any:
+        return function(cluster=replace(cluster, namespace=None), **values)
+
+    return _options(functools.wraps(function)(everything), choose=False)
+
+
+def _options(function: Function, *, choose: bool = True) -> Function:
     @functools.wraps(function)
-    def call(*, namespace: str | None, context: str | None, kubeconfig: str | None, all_namespaces: bool = False, **values: Any) -> Any:
+    def call(
+        *, context: str | None, kubeconfig: str | None, namespace: str | None = None, all_namespaces: bool = False, **values: Any
+    ) -> Any:  # fmt: skip
         cluster = connect(kubeconfig=kubeconfig, context=context, namespace=namespace, everywhere=all_namespaces)
         return function(cluster=cluster, **values)
 
     decorated = click.option("--kubeconfig", metavar="FILE", help="[default: $KUBECONFIG, ~/.kube/config]")(call)
     decorated = click.option("--context", metavar="NAME", help="Context of the kubeconfig. [default: the current one]")(decorated)
+    if not choose:
+        return decorated
     return click.option("-n", "--namespace", metavar="NAME", help="[default: the context's]")(decorated)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from recoup.cli.kubectl.checks import Finding, Level, examine
-from recoup.cli.kubectl.cluster import Cluster, clusterwide_options
+from recoup.cli.kubectl.cluster import Cluster, whole_cluster_options
 from recoup.cli.options import output_option
 from recoup.errors import Invalid
 
@@ -13,7 +13,7 @@ from recoup.errors import Invalid
 @click.command()
 @click.option("--system-namespace", default="recoup-system", show_default=True, help="Where the controller runs.")
 @click.option("--movers-namespace", default="recoup-movers", show_default=True, help="Where movers run.")
-@clusterwide_options
+@whole_cluster_options
 @output_option
 def command(cluster: Cluster, system_namespace: str, movers_namespace: str, output: str) -> None:
     """Check the installation: resources, controller, snapshots, locations, policies, leftovers.

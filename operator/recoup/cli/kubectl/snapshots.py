@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from recoup.api.quantities import to_quantity
 from recoup.cli.kubectl.cluster import Cluster, Object, clusterwide_options
 from recoup.cli.kubectl.facts import age, condition, text
 from recoup.cli.options import output_option
@@ -30,8 +31,8 @@ def command(cluster: Cluster, policy: str | None, volumes: bool, output: str) ->
         emit_json(found)
         return
     if volumes:
-        columns = ("NAMESPACE", "NAME", "VOLUME", "STATE", "FILES", "BYTES", "NEW", "ID", "REASON")
-        emit_table(columns, [row for item in found for row in _volume_rows(item)], right=("FILES", "BYTES", "NEW"))
+        columns = ("NAMESPACE", "NAME", "VOLUME", "STATE", "FILES", "SIZE", "STORED", "ID", "REASON")
+        emit_table(columns, [row for item in found for row in _volume_rows(item)], right=("FILES", "SIZE", "STORED"))
         return
     emit_table(("NAMESPACE", "NAME", "POLICY", "TAKEN", "VOLUMES", "SIZE", "STORED", "READY", "REASON"), [_row(item) for item in found])
 
@@ -65,10 +66,14 @@ def _volume_rows(snapshot: Object) -> list[tuple[str, ...]]:
             volume["persistentVolumeClaim"],
             volume["state"],
             text(volume.get("filesTotal")),
-            text(volume.get("bytesRead")),
-            text(volume.get("bytesStored")),
+            _size(volume.get("bytesTotal")),
+            _size(volume.get("bytesStored")),
             text((volume.get("manifest") or "")[:16]),
             text(volume.get("reason")),
         )
         for volume in (snapshot.get("status") or {}).get("volumes") or ()
     ]
+
+
+def _size(count: int | None) -> str:
+    return "-" if count is None else to_quantity(count)
