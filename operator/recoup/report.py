@@ -31,6 +31,8 @@ REPORT_LIMIT = 2048
 BEAT = 10.0
 """Seconds after which a line is printed though nothing moved."""
 
+_REASONS: dict[type[BaseException], str] = {KeyboardInterrupt: Cancelled.reason}
+
 Outcome = Literal["Succeeded", "Partial", "Failed", "Cancelled"]
 
 
@@ -88,7 +90,7 @@ def reporting(path: str | None) -> Iterator[Report]:
         yield report
     except BaseException as error:
         report.outcome = "Cancelled" if isinstance(error, (Cancelled, KeyboardInterrupt)) else "Failed"
-        report.reason = error.reason if isinstance(error, RecoupError) else type(error).__name__
+        report.reason = error.reason if isinstance(error, RecoupError) else _REASONS.get(type(error), "InternalError")
         report.message = str(error)
         raise
     finally:

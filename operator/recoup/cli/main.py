@@ -89,8 +89,12 @@ def run(arguments: list[str] | None = None, *, group: click.Group = root, name: 
     """Run one command line of a program; the exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        result = group.main(args=arguments, prog_name=name, standalone_mode=False)
+        # not group.main(), which has its own ideas of interrupts and broken pipes
+        with group.make_context(name, list(sys.argv[1:] if arguments is None else arguments)) as context:
+            result = group.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
