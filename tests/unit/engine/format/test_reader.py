@@ -9,11 +9,11 @@ from itertools import product
 import pytest
 import zstandard
 
-from recoup.engine.format import layout, sealed
+from recoup.engine.format import envelopes, layout, sealed
 from recoup.engine.format.kinds import MAX_PLAIN_BYTES, BlockKind, Codec, Kind
 from recoup.engine.format.layout import BlockEntry
 from recoup.engine.format.reader import ObjectReader, Opening
-from recoup.engine.format.sealed import ObjectBuilder
+from recoup.engine.format.sealed import ObjectBuilder, Sealing
 from recoup.errors import Integrity, KeyUnavailable, RecoupError
 from tests.unit.engine.format.sealing import Pair, block, by_hpke, by_wrapping, seal
 
@@ -171,6 +171,32 @@ def test_a_header_that_is_sealed_rightly_but_says_what_no_header_says_is_refused
     monkeypatch.setattr(sealed, "encode_header", lambda header: patched(honest(header), at, value))
     data = bytes(seal(pair.sealing, [block(b"x")]).data)
     with pytest.raises(Integrity, match="header"):
+        ObjectReader(data, pair.opening, "x")
+
+
+@pytest.mark.parametrize(
+    ("change", "recipients"),
+    [
+        (lambda e: b"\3" + e[1:], 1),
+        (lambda e: e[:1] + b"\1" + e[2:], 1),
+        (lambda e: e[:2] + b"\0\x4f" + e[4:], 1),
+        (lambda e: e, 2),
+        (lambda e: e + b"\0", 1),
+        (lambda e: e + e[:100] + b"\0", 2),
+        (lambda e: e + b"\1\0\0\x50" + bytes(16) + bytes(79), 2),
+    ],
+    ids=["unknown type", "reserved byte", "length", "one too few", "a byte behind", "a byte behind two", "second one cut"],
+)
+def test_envelopes_that_are_malformed_are_refused_though_one_opens(
+    change: Callable[[bytes], bytes], recipients: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair, honest, header = by_hpke(), envelopes.seal_envelopes, layout.encode_header
+    length = len(change(bytes(100)))
+    monkeypatch.setattr(sealed, "seal_envelopes", lambda *arguments: change(honest(*arguments)))
+    monkeypatch.setattr(sealed, "encode_header", lambda h: header(h._replace(recipients=recipients, envelope_bytes=length)))
+    monkeypatch.setattr(Sealing, "header_length", 144 + length)
+    data = bytes(seal(pair.sealing, [block(b"x")]).data)
+    with pytest.raises(Integrity, match="envelope"):
         ObjectReader(data, pair.opening, "x")
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from recoup.engine.format.derive import expand
 from recoup.engine.format.records import decode_record, encode_record, open_record, seal_record
 from recoup.errors import Integrity
 
@@ -63,3 +66,25 @@ def test_every_flip_and_cut_of_a_sealed_record_is_noticed() -> None:
     for other_key, context in ((os.urandom(32), b"context"), (key, b"another")):
         with pytest.raises(Integrity):
             open_record(other_key, context, bytes(sealed), "x")
+
+
+@pytest.mark.parametrize(
+    "padded",
+    [b"", b"\0\0\0\5hello", bytes(255), (300).to_bytes(4, "big") + bytes(252), b"\0\0\0\1a" + bytes(250) + b"\1", bytes(512)],
+    ids=["nothing", "not padded", "short", "longer than it is", "padding not zero", "padded too far"],
+)
+def test_a_record_that_is_sealed_rightly_but_padded_otherwise_is_refused(padded: bytes) -> None:
+    """Whoever holds the key can seal anything."""
+    key, salt = os.urandom(32), os.urandom(32)
+    prk = hmac.digest(salt, key, "sha512")
+    material = expand(prk, b"rcp1/recordcontextkey", 44)
+    cipher = AESGCM(material[:32]).encrypt(material[32:], padded, None)
+    with pytest.raises(Integrity, match="padding"):
+        open_record(key, b"context", salt + expand(prk, b"rcp1/recordcontextcommit", 32) + cipher, "x")
+
+
+def test_a_record_committed_to_another_key_is_refused() -> None:
+    key = os.urandom(32)
+    sealed = seal_record(key, b"context", b"hello")
+    with pytest.raises(Integrity, match="another key"):
+        open_record(key, b"context", sealed[:32] + bytes(32) + sealed[64:], "x")

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import threading
 
+import msgspec
 import pytest
 
 from recoup.engine.format.names import log_name
+from recoup.engine.keys.certificate import sign_certificate
+from recoup.engine.keys.keyring import Material
 from recoup.engine.keys.signing import SigningKey
 from recoup.engine.log.bodies import Open
 from recoup.engine.log.entries import MAX_ENTRY_BYTES
 from recoup.engine.log.facts import SQUATTED_AT
 from recoup.engine.log.follow import Log, LogRejected
+from recoup.engine.log.state import LogState
 from recoup.engine.stores.base import MAX_OBJECT, Store
 from recoup.engine.vault import Unlocked
 from recoup.errors import Integrity, Invalid, Retryable
@@ -258,6 +262,24 @@ def test_another_root_key_is_no_log_at_all(vault: Unlocked) -> None:
     assert not state.initialised
     with pytest.raises(Integrity, match="another root key"):
         state.require_identity()
+
+
+def test_an_init_that_names_the_pinned_root_and_is_not_signed_by_it_is_junk(vault: Unlocked) -> None:
+    """The root's public key is no secret: what counts is its signature."""
+    root = vault.identity.root_public
+    forger = Material.generate()
+    honest = vault.log.state.certificates[1]
+    publics = {"writer": SigningKey(forger.writer).public, "maintenance": SigningKey(forger.maintenance).public}
+    certificate = sign_certificate(msgspec.structs.replace(honest, **publics), SigningKey(forger.root))
+    assert vault.log.state.init is not None
+    body = msgspec.structs.replace(vault.log.state.init, certificate=certificate)
+    data = signed(vault, body, SigningKey(forger.maintenance), signer=2, seq=0, previous=bytes(32))
+    state = LogState(vault.identity.vault_id, root)
+    assert state.take(0, data) is None
+    assert not state.initialised
+    assert state.take(1, b"") is None
+    honest_state = LogState(vault.identity.vault_id, root)
+    assert honest_state.take(0, vault.log.store.get(log_name(vault.identity.vault_id, 0))) is not None
 
 
 def test_an_append_without_init_or_with_a_foreign_key_is_rejected(vault: Unlocked) -> None:
