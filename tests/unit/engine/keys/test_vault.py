@@ -12,13 +12,14 @@ import pytest
 from recoup.engine.format.names import LOCATION_DESCRIPTOR, descriptor_name, keyring_name
 from recoup.engine.keys.kek import Kek, Recipient, RecipientKek, SecretKek
 from recoup.engine.keys.keyfile import create_key_file, pin_vault, read_key_file
+from recoup.engine.keys.keyring import seal_keyring
 from recoup.engine.log.follow import Log
 from recoup.engine.stores.base import Store
 from recoup.engine.unlock import unlock
 from recoup.engine.vault import Provisioned, ensure_location, open_vault, provision, read_descriptor
 from recoup.errors import Integrity, Invalid, KeyUnavailable, NotFound, Retryable, Usage
 from tests.faults.store import Crashed, Fault, FaultStore
-from tests.unit.engine.keys.vaults import new_store
+from tests.unit.engine.keys.vaults import new_store, unlocked
 
 KEK, OFFLINE = SecretKek.generate(), RecipientKek.generate()
 VAULT = os.urandom(16)
@@ -179,6 +180,19 @@ def test_a_missing_or_damaged_keyring_or_descriptor_is_named() -> None:
     store.delete(next(iter(uses)))
     with pytest.raises(Integrity, match="missing"):
         open_vault(log, [KEK], pinned=True)
+
+
+def test_another_keyring_of_the_same_vault_under_the_name_that_the_log_knows_is_refused() -> None:
+    """An older keyring opens for a KEK that was taken out since; it is signed by the root key all the same."""
+    store = new_store()
+    unlocked_vault = unlocked(store, VAULT, KEK)
+    name = keyring_name(VAULT, 1, unlocked_vault.log.state.keyrings[1])
+    material = unlocked_vault.materials[1]
+    older = seal_keyring(material, material.certify(unlocked_vault.identity.repo_id, VAULT, 1), [KEK, SecretKek.generate()])
+    store.delete(name)
+    store.create(name, older)
+    with pytest.raises(Integrity, match="not the one that the log names"):
+        open_vault(unlocked_vault.log, [KEK], pinned=True)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"<html>", b'{"format":1,"location":"zz"}', b'{"format":1,"location":"00"}', b"\xff"])
