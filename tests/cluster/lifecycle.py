@@ -94,6 +94,7 @@ def remove(name: str) -> None:
     if known:
         network.disconnect(known.addresses)
     cgroups.remove(name)
+    record.forget(name)
     folder = record.folder_of(name)
     if folder.exists():
         shutil.rmtree(folder)
@@ -109,12 +110,15 @@ def find(name: str) -> Node:
 
 def running() -> list[str]:
     """The clusters that are up and wanted; a stale or broken one is not among them, so that nobody re-uses it."""
-    found = []
-    for name in record.every_name():
-        known = record.load(name)
-        if known and known.ready and not known.is_stale() and processes.load(known.folder, "holder").is_alive():
-            found.append(name)
-    return found
+    records = [record.load(name) for name in record.every_name()]
+    return [known.name for known in records if known and known.ready and not known.is_stale() and _is_whole(known)]
+
+
+def _is_whole(known: record.Record) -> bool:
+    try:
+        return processes.load(known.folder, "holder").is_alive()
+    except Trouble:  # it is being removed this moment
+        return False
 
 
 def load_image(name: str, archive: Path) -> None:

@@ -66,7 +66,6 @@ SETS: dict[str, ProgramSet] = {
     "restic": ProgramSet("a peer in the benchmarks", "1 min", tests=False),
     "kopia": ProgramSet("a peer in the benchmarks", "2 min", tests=False),
     "kwok": ProgramSet("fake nodes: a second zone, scale tests", "1 min", share=(("sigs.k8s.io/kwok", "kustomize/stage"),)),
-    "promtool": ProgramSet("checks of metrics and alerts", "2 min", tests=False),
 }
 
 

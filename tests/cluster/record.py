@@ -75,6 +75,11 @@ def save(record: Record) -> None:
     aside.rename(record.folder / "cluster.json")
 
 
+def forget(name: str) -> None:
+    """Take the record away, before the rest of the folder: what is being removed must not look like a cluster."""
+    (folder_of(name) / "cluster.json").unlink(missing_ok=True)
+
+
 def every_name() -> list[str]:
     """Every name of which anything is left: a folder or a cgroup tree."""
     root = places.CLUSTERS
