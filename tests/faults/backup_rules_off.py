@@ -96,6 +96,19 @@ def hide_refusals(patch: Patch) -> None:
     patch.setattr("recoup.plan.snapshot_volume.admit", lambda actions, *_: Admitted(actions))
 
 
+def hide_early_refusals(patch: Patch) -> None:
+    patch.setattr("recoup.plan.snapshot.admit", lambda actions, *_: Admitted(actions))
+
+
+def no_warnings(patch: Patch) -> None:
+    patch.setattr("recoup.controller.gather._lacks_pod", lambda *_: False)
+
+
+def unmarked(patch: Patch) -> None:
+    """A retained content gets our labels only with the hand-over."""
+    patch.setattr("recoup.plan.capture._mark_retained", lambda *_: ())
+
+
 def forget_memory(patch: Patch) -> None:
     patch.setattr(movers, "OUT_OF_MEMORY", "never")
 

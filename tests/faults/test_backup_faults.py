@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from recoup.controller import failures
-from recoup.controller.resources import JOB, LOCATION, POD, POLICY, PVC, SNAPSHOT, VOLUME_SNAPSHOT
+from recoup.controller.resources import CORE_EVENT, JOB, LOCATION, POD, POLICY, PVC, SNAPSHOT, VOLUME_SNAPSHOT, VOLUME_SNAPSHOT_CONTENT
 from recoup.errors import Retryable
 from tests.faults import backup_rules_off as off
-from tests.faults.driver import SNAPSHOT_KEY, Controller, a_location, condition, shop, start
+from tests.faults.driver import SNAPSHOT_KEY, SWEEP, Controller, a_location, condition, shop, start
 from tests.faults.driver import snapshot_status as status_of
 from tests.faults.test_backup_flow import assert_nothing_of_ours
 from tests.faults.world import Object, World, commit, work
@@ -145,6 +145,61 @@ def quota_refuses_the_claim() -> None:
     full[0] = False
     controller.run(SNAPSHOT_KEY)
     assert ready(world)[:2] == ("True", "RecoveryPointStored")
+
+
+def keys_job_refused() -> None:
+    """Even before the run has begun a refusal is told, and what was refused is tried again."""
+    world = shop("data-0")
+    full = [True]
+
+    def admission(verb: str, kind: str, _name: str) -> None:
+        if full[0] and (verb, kind) == ("create", "Job"):
+            raise failures.Forbidden("jobs.batch is forbidden: denied by policy no-jobs")
+
+    world.kube.before_write = admission
+    controller = start(world)
+    for _ in range(4):
+        controller.look(SNAPSHOT_KEY)
+    assert ready(world)[:2] == ("False", "Forbidden")
+    assert "no-jobs" in ready(world)[2]
+    full[0] = False
+    controller.run(SNAPSHOT_KEY)
+    assert ready(world)[:2] == ("True", "RecoveryPointStored")
+
+
+def pods_refused() -> None:
+    """The Job is there and its pod is not let in: the Event about the Job says why."""
+    world = shop("data-0")
+    world.pods_start = False
+    controller = start(world)
+    controller.run(SNAPSHOT_KEY, until=lambda: bool(world.all(JOB)))
+    job = world.all(JOB)[0]["metadata"]
+    event = {
+        "metadata": {"name": "refused", "namespace": job["namespace"]},
+        "involvedObject": {"uid": job["uid"]},
+        "type": "Warning",
+        "reason": "FailedCreate",
+        "message": "exceeded quota: pods",
+    }
+    world.kube.put(CORE_EVENT, event)
+    controller.look(SNAPSHOT_KEY)
+    assert ready(world)[1] == "MoverPodNotCreated"
+    assert "exceeded quota: pods" in ready(world)[2]
+
+
+def retaining_class() -> None:
+    """A VolumeSnapshotClass that retains: its content is found and removed though the namespace went before it was handed over."""
+    world = shop("data-0")
+    world.snapshots_work = False
+    world.retain_snapshots = True
+    controller = start(world)
+    controller.run(SNAPSHOT_KEY, until=lambda: bool(world.all(VOLUME_SNAPSHOT_CONTENT)))
+    controller.look(SNAPSHOT_KEY)
+    world.delete_namespace("shop")
+    for _ in range(10):
+        world.step()
+        controller.look(SWEEP)
+    assert_nothing_of_ours(world, disks=0)
 
 
 def out_of_memory() -> None:
@@ -323,6 +378,9 @@ CASES: dict[str, tuple[Callable[[], None], Callable[[Patch], None]]] = {
     "PVC deleted after capture": (claim_deleted_after_capture, off.need_the_claim),
     "tenant deletes the VolumeSnapshot": (snapshot_deleted_by_its_tenant, off.delete_unretained),
     "quota refuses the PVC": (quota_refuses_the_claim, off.hide_refusals),
+    "keys Job refused": (keys_job_refused, off.hide_early_refusals),
+    "pods refused": (pods_refused, off.no_warnings),
+    "retaining class": (retaining_class, off.unmarked),
     "mover OOM-killed": (out_of_memory, off.forget_memory),
     "success without COMMIT": (success_without_commit, off.believe_movers),
     "COMMIT though the Job failed": (commit_though_the_job_failed, off.believe_only_jobs),

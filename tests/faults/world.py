@@ -53,6 +53,9 @@ class World:
     mover: Mover | None = None
     snapshots_work: bool = True
     snapshot_error: str = ""
+    retain_snapshots: bool = False
+    """The VolumeSnapshotClass says Retain."""
+    pods_start: bool = True
 
     def __post_init__(self) -> None:
         self.kube = MemoryKube(now=self.stamp)
@@ -290,6 +293,8 @@ class World:
         if (job.get("status") or {}).get("started"):  # its only pod was deleted: backoffLimit is 0
             self._finish(job, "Failed", "BackoffLimitExceeded")
             return
+        if not self.pods_start:
+            return
         template = copy.deepcopy(job["spec"]["template"])
         name, namespace = f"{job['metadata']['name'][:50]}-pod", job["metadata"]["namespace"]
         labels = template["metadata"]["labels"] | {"batch.kubernetes.io/job-name": job["metadata"]["name"]}
@@ -347,7 +352,8 @@ class World:
 
     def _put_content(self, name: str, snapshot: Object, source: Object) -> None:
         ref = {"namespace": snapshot["metadata"]["namespace"], "name": snapshot["metadata"]["name"], "uid": snapshot["metadata"]["uid"]}
-        spec = {"deletionPolicy": "Delete", "driver": DRIVER, "source": source, "volumeSnapshotRef": ref}
+        policy = "Retain" if self.retain_snapshots else "Delete"
+        spec = {"deletionPolicy": policy, "driver": DRIVER, "source": source, "volumeSnapshotRef": ref}
         self.kube.put(
             VOLUME_SNAPSHOT_CONTENT,
             {"apiVersion": SNAPSHOT_GROUP, "metadata": {"name": name, "finalizers": ["bound"]}, "spec": spec},

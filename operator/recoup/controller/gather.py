@@ -35,6 +35,7 @@ from recoup.plan.observed import Progress, Surroundings
 PROGRESS_EVERY = 10.0
 """Seconds between two reads of one pod's log."""
 PROGRESS_BYTES = 4096
+JOB_NAME = "batch.kubernetes.io/job-name"
 LEFTOVERS_FOR = timedelta(seconds=20)
 """How long one list of all children serves for owners that are at rest."""
 
@@ -147,8 +148,11 @@ class Reader:
         return found
 
     def warnings_of(self, children: Iterable[Object]) -> dict[str, str]:
-        """By uid, the newest Warning Event about each Pod, PVC or VolumeSnapshot that is not where it should be."""
-        return {child["metadata"]["uid"]: text for child in children if _waits(child) and (text := self._newest_warning(child))}
+        """By uid, the newest Warning Event about each Pod, PVC or VolumeSnapshot that waits, and each Job without a Pod."""
+        seen = tuple(children)
+        started = {(child["metadata"].get("labels") or {}).get(JOB_NAME) for child in seen if child["kind"] == POD.kind}
+        waiting = (child for child in seen if _waits(child) or _lacks_pod(child, started))
+        return {child["metadata"]["uid"]: text for child in waiting if (text := self._newest_warning(child))}
 
     def _read_progress(self, pod: Object) -> Progress | None:
         metadata = pod["metadata"]
@@ -172,6 +176,12 @@ class Reader:
             return ""
         newest = max(events, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""), default=None)
         return f"{newest.get('reason')}: {newest.get('message')}" if newest else ""
+
+
+def _lacks_pod(child: Object, started: set[str | None]) -> bool:
+    """A Job that ended may have lost its Pod; one that works has one, unless a quota or an admission refuses it."""
+    ended = (child.get("status") or {}).get("conditions")
+    return child["kind"] == JOB.kind and not ended and child["metadata"]["name"] not in started
 
 
 def _waits(child: Object) -> bool:

@@ -123,7 +123,15 @@ def _await_snapshot(view: VolumeView, observed: SnapshotObserved, terms: Terms) 
     if _older(snapshot, terms.now):
         hint = "look at the snapshot controller and the CSI driver's csi-snapshotter"
         return Handover(refusal=Refusal("VolumeSnapshotNotReady", f"{waits}; given up after {to_duration(STALL_LIMIT)}; {hint}"))
-    return Handover(reason="VolumeSnapshotFailing" if error else "Capturing", waits=waits)
+    return Handover(_mark_retained(view, terms), reason="VolumeSnapshotFailing" if error else "Capturing", waits=waits)
+
+
+def _mark_retained(view: VolumeView, terms: Terms) -> tuple[Action, ...]:
+    """A class that retains leaves its content behind when the namespace goes: with our labels the sweep finds it."""
+    content, labels = view.tenant_content, terms.owner.labels(view.known.uid)
+    if content is None or not is_retained(content) or labels.items() <= (content["metadata"].get("labels") or {}).items():
+        return ()
+    return (patch(content, {"metadata": {"labels": labels}}),)
 
 
 def _take_over(view: VolumeView, observed: SnapshotObserved, terms: Terms) -> Handover:

@@ -12,10 +12,12 @@ import msgspec
 from recoup.api.backuplocation import BackupLocation
 from recoup.api.backupsnapshot import KIND, BackupSnapshot, BackupSnapshotStatus
 from recoup.api.objects import decode, encode
+from recoup.plan.access import Refusal
 from recoup.plan.actions import Action, Object, Plan
 from recoup.plan.capture import Terms, release
 from recoup.plan.objects.identity import Owner
 from recoup.plan.observed import SnapshotObserved
+from recoup.plan.refusals import admit
 from recoup.plan.snapshot_resolve import location_name, resolve_run, vault_of
 from recoup.plan.snapshot_status import describe_run, is_over, note_outcome, refused_status
 from recoup.plan.snapshot_volume import Run, needs_catalogue, step_volume
@@ -52,18 +54,19 @@ def _plan_beginning(observed: SnapshotObserved, snapshot: BackupSnapshot, now: d
     if before.completed_at is not None:
         return Plan()
     resolution = resolve_run(observed, now)
+    admitted = admit(resolution.actions, observed.failures, now)
     if resolution.refusal is not None:
-        status = refused_status(before, resolution.refusal, final=resolution.final, now=now, generation=generation)
+        told = Refusal(admitted.refusal.reason, admitted.refusal.message) if admitted.refusal else resolution.refusal
+        status = refused_status(before, told, final=resolution.final, now=now, generation=generation)
     else:
         assert resolution.status is not None
-        status = _described(
-            observed, snapshot, msgspec.structs.replace(resolution.status, conditions=before.conditions), now, cleaning=False
-        )
+        settled = msgspec.structs.replace(resolution.status, conditions=before.conditions)
+        status = _described(observed, snapshot, settled, now, cleaning=False)
     return Plan(
-        actions=resolution.actions,
+        actions=admitted.actions,
         status=encode(status),
         events=note_outcome(before.conditions, status.conditions),
-        requeue_after=resolution.again if not is_over(status) else None,
+        requeue_after=None if is_over(status) else admitted.again or resolution.again,
     )
 
 
