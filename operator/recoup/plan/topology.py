@@ -19,14 +19,13 @@ def has_place(node_affinity: Object | None, nodes: tuple[Object, ...]) -> bool:
 
 def describe(node_affinity: Object | None) -> str:
     """The affinity in words: `topology.kubernetes.io/zone in (a, b)`."""
-    terms = [
-        " and ".join(
-            f"{item['key']} {str(item['operator']).lower()} ({', '.join(item.get('values') or ())})"
-            for item in term.get("matchExpressions") or ()
-        )
-        for term in _terms(node_affinity)
-    ]
+    terms = [" and ".join(_words(item) for item in term.get("matchExpressions") or ()) for term in _terms(node_affinity)]
     return " or ".join(term for term in terms if term)
+
+
+def _words(item: Object) -> str:
+    values = f" ({', '.join(item['values'])})" if item.get("values") else ""
+    return f"{item['key']} {str(item['operator']).lower()}{values}"
 
 
 def _terms(node_affinity: Object | None) -> list[Object]:
