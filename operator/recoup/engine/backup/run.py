@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import os
 from pathlib import Path
 
 import msgspec
@@ -77,7 +77,7 @@ def read_run_file(path: str) -> RunFile:
 def manifest_source(run: RunFile | None, path: str) -> Source:
     """Whose data it is, for the manifest."""
     if run is None:
-        return Source(path=path, host=socket.gethostname())
+        return Source(path=path, host=os.uname().nodename)
     fields = {name: getattr(run.source, name) for name in RunSource.__struct_fields__ if name != "node_affinity"}
     affinity = msgspec.json.decode(run.source.node_affinity)
     return Source(**fields, node_affinity=msgspec.Raw(msgspec.msgpack.encode(affinity)), path=path)
@@ -85,5 +85,5 @@ def manifest_source(run: RunFile | None, path: str) -> Source:
 
 def record_source(run: RunFile | None, path: str) -> str:
     """The same for the catalogue record: JSON, as the run file or the command line gave it."""
-    source: object = run.source if run is not None else {"path": path, "host": socket.gethostname()}
+    source: object = run.source if run is not None else {"path": path, "host": os.uname().nodename}
     return msgspec.json.encode(source).decode()
