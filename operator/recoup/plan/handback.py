@@ -64,18 +64,16 @@ def continue_handback(view: RestoreView, owner: Owner, *, namespace_ending: bool
         return Handback(refusal=Refusal("VolumeLost", f"the PersistentVolume that was restored for {place} was deleted by somebody else"))
     if _is_target(view.target, owner, volume) and _is_bound(view.target) and not is_child(volume, owner.uid):
         return Handback(done=True)
-    leftovers = tuple(delete(thing) for thing in (*view.jobs.values(), view.movers_claim) if thing is not None and not is_going(thing))
-    if not _is_held(volume, owner):
-        return Handback((_hold(view, owner, volume), *leftovers))  # a patch that fails keeps what follows it from happening
-    if leftovers or view.movers_claim is not None:
-        return Handback(leftovers)
-    if view.target is None:
-        if namespace_ending:
-            return Handback(refusal=Refusal("NamespaceTerminating", f"namespace {owner.namespace} is being deleted"))
-        return Handback((Create(_target(view, owner, volume)),))
-    if not _is_target(view.target, owner, volume):
+    if view.target is None and namespace_ending:
+        return Handback(refusal=Refusal("NamespaceTerminating", f"namespace {owner.namespace} is being deleted"))
+    if view.target is not None and not _is_target(view.target, owner, volume):
         message = f"{place} was created by somebody else while the restore ran"
         return Handback(refusal=Refusal("TargetExists", f"{message}; create a RestoreRequest with another volumes[].target.name"))
+    actions = _let_go(view, owner, volume)
+    if view.target is None:
+        return Handback((*actions, Create(_target(view, owner, volume))))
+    if actions or view.movers_claim is not None:
+        return Handback(actions)
     metadata = view.target["metadata"]
     if (volume["spec"].get("claimRef") or {}).get("uid") != metadata["uid"]:
         ref = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": metadata["namespace"], "name": metadata["name"]}
@@ -120,6 +118,12 @@ def _nudge(target: Object, volume: Object) -> tuple[Action, ...]:
     if (target["metadata"].get("annotations") or {}).get(HANDED_OVER) == name:
         return ()
     return (patch(target, {"metadata": {"annotations": {HANDED_OVER: name}}}),)
+
+
+def _let_go(view: RestoreView, owner: Owner, volume: Object) -> tuple[Action, ...]:
+    """Hold the volume, then remove what used it. A patch that fails keeps what follows it from happening."""
+    leftovers = tuple(delete(thing) for thing in (*view.jobs.values(), view.movers_claim) if thing is not None and not is_going(thing))
+    return leftovers if _is_held(volume, owner) else (_hold(view, owner, volume), *leftovers)
 
 
 def _hold(view: RestoreView, owner: Owner, volume: Object) -> Action:
