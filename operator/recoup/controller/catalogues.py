@@ -54,16 +54,20 @@ class _Place:
     failures: int = 0
     closed_until: float = 0.0
     last_error: RecoupError | None = None
+    away: bool = False
 
 
 class Catalogues:
     """Thread-safe. Seconds by the injected monotonic clock."""
 
     def __init__(
-        self, kube: Kube, *, namespace: str, open_store: OpenStore, redactor: Redactor, metrics: Metrics, clock: Callable[[], float]
-    ) -> None:
+        self, kube: Kube, *, namespace: str, open_store: OpenStore, redactor: Redactor, metrics: Metrics, clock: Callable[[], float],
+        turned: Callable[[str], None] = lambda _name: None,
+    ) -> None:  # fmt: skip
+        """`turned` is told the name of a location that stopped answering, or answers again: its conditions are due."""
         self._kube, self._namespace, self._open_store = kube, namespace, open_store
         self._redactor, self._metrics, self._clock = redactor, metrics, clock
+        self._turned = turned
         self._places: dict[str, _Place] = {}
         self._secrets: dict[str, tuple[float, dict[str, str]]] = {}
         self._lock = threading.Lock()
@@ -114,7 +118,13 @@ class Catalogues:
                 raise
         self._metrics.catalogue_reads.labels(where.metadata.name, "ok").inc()
         place.failures, place.last_error = 0, None
+        self._note(place, where, away=False)
         return result
+
+    def _note(self, place: _Place, where: BackupLocation, *, away: bool) -> None:
+        if place.away != away:
+            place.away = away
+            self._turned(where.metadata.name)
 
     def _read(self, place: _Place, where: BackupLocation, vault: str) -> Catalogue:
         from recoup.engine.catalogue import read_catalogue  # noqa: PLC0415
@@ -182,6 +192,8 @@ class Catalogues:
         self._metrics.catalogue_reads.labels(where.metadata.name, error.reason).inc()
         if isinstance(error, Denied):  # changed credentials are looked for at once
             self._secrets.pop(where.spec.s3.credentials_secret_ref.name, None)
+        if isinstance(error, (Denied, Retryable)):
+            self._note(place, where, away=True)
         if not isinstance(error, Retryable):
             return
         place.failures += 1

@@ -43,8 +43,9 @@ def build_runtime(settings: Settings, *, open_store: OpenStore, redactor: Redact
     ledger = FailureLedger()
     reader = Reader(kube, around, clock=time.monotonic)
     catalogues = Catalogues(
-        kube, namespace=settings.system_namespace, open_store=open_store, redactor=redactor, metrics=metrics, clock=time.monotonic
-    )
+        kube, namespace=settings.system_namespace, open_store=open_store, redactor=redactor, metrics=metrics, clock=time.monotonic,
+        turned=lambda name: queue.add(Key(LOCATION.kind, "", name)),
+    )  # fmt: skip
     lease = build_lease(kube, settings) if settings.leader_election else None
     worker = Worker(
         kube=kube,

@@ -42,9 +42,11 @@ class Place:
         self.store = FileStore(str(directory))
         self.opened: list[dict[str, str]] = []
         self.fault: Exception | None = None
+        self.turned: list[str] = []
         self.catalogues = Catalogues(
-            self.kube, namespace="recoup-system", open_store=self.open, redactor=self.redactor, metrics=Metrics(), clock=self.clock
-        )
+            self.kube, namespace="recoup-system", open_store=self.open, redactor=self.redactor, metrics=Metrics(), clock=self.clock,
+            turned=self.turned.append,
+        )  # fmt: skip
 
     def open(self, _s3: S3, credentials: dict[str, str]) -> FileStore:
         self.opened.append(credentials)
@@ -151,6 +153,19 @@ def test_a_place_that_keeps_failing_is_left_alone_for_a_while(place: Place) -> N
     place.clock.advance(FIRST_PAUSE)
     assert place.catalogues.look(LOCATION) is None
     assert place.catalogues.look(LOCATION) is None
+
+
+def test_who_keeps_the_locations_conditions_is_told_once_when_it_goes_away_and_once_when_it_is_back(place: Place) -> None:
+    place.secret("frankfurt-s3", accessKeyID="AKIA", secretAccessKey="canary-secret-key")
+    place.fault = Retryable("away")
+    for _ in range(2):
+        with pytest.raises(Retryable):
+            place.catalogues.look(LOCATION)
+    assert place.turned == ["frankfurt"]
+    place.fault = None
+    for _ in range(2):
+        place.catalogues.look(LOCATION)
+    assert place.turned == ["frankfurt", "frankfurt"]
 
 
 def test_a_recent_answer_serves_again_only_where_it_was_asked_for(place: Place) -> None:
