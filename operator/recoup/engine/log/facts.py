@@ -81,6 +81,8 @@ class Facts:
     """Entries that were skipped, for whatever reason."""
     complaints: list[tuple[int, str]] = field(default_factory=list)
     """Why, for the last few of them."""
+    foreign_root: bool = False
+    """An INIT stands in the log that leads to another root key than the pinned one."""
     _lost_since: bool = False
 
     @property
@@ -99,6 +101,9 @@ class Facts:
     def require_identity(self) -> VaultIdentity:
         """Who the vault is. Raises Integrity if the log holds no INIT that leads back to the pinned root key."""
         if self.identity is None:
+            if self.foreign_root:
+                planted = "its INIT leads to another root key than the pinned one; somebody may have put a false vault in its place"
+                raise Integrity(f"vault {self.vault_id.hex()} is not the one that was first seen: {planted}", reason="RootMismatch")
             cause = self.complaints[0][1] if self.complaints else "it is empty"
             raise Integrity(f"the log of vault {self.vault_id.hex()} has no valid INIT: {cause}", reason="NoVault")
         return self.identity

@@ -79,6 +79,7 @@ class LogState(Facts):
             raise Integrity("the log does not begin with an INIT")
         certificate = verify_certificate(entry.body.certificate, "the certificate in INIT")
         if self.pinned_root is not None and certificate.root != self.pinned_root:
+            self.foreign_root = True
             raise Integrity("INIT leads to another root key than the pinned one", reason="RootMismatch")
         if (certificate.vault_id, certificate.repo_id, certificate.generation) != (
             self.vault_id,

@@ -115,7 +115,7 @@ def test_another_root_key_or_an_empty_place_is_no_catalogue(vault: Unlocked) -> 
     other = unlocked(vault_id=vault.identity.vault_id)
     with pytest.raises(Integrity) as caught:
         read_catalogue(vault.log.store, vault.identity.vault_id, other.catalogue)
-    assert caught.value.reason == "NoVault"
+    assert caught.value.reason == "RootMismatch"
     with pytest.raises(Integrity, match="it is empty"):
         read_catalogue(vault.log.store, os.urandom(16), vault.catalogue)
 
