@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 
 from recoup.engine.format.ids import block_id
 from recoup.engine.format.kinds import BlockKind, Kind
@@ -19,6 +20,7 @@ from recoup.engine.records.refs import Refs
 from recoup.engine.stores.base import Store
 from recoup.errors import Integrity, NotFound
 
+MISSING = "ObjectMissing"
 KEPT_OBJECTS = 4
 """Metadata objects kept open: walking a tree alternates between its leaves and their companions."""
 RANGED_BELOW = 512 << 10
@@ -81,16 +83,24 @@ class Blocks:
 
     def fetch(self, block: bytes, kind: BlockKind) -> bytes | memoryview:
         """Plaintext of a block by id. Raises Integrity unless it is what the id says."""
-        with self._lock:
-            place = self.refs.lookup(block)
-            reader = self._reader(object_kind(kind), place.object)
-        return read_checked(reader, place.number, block, kind, self.id_key)
+        place = self.refs.lookup(block)
+        return self._twice(object_kind(kind), place.object, lambda reader: read_checked(reader, place.number, block, kind, self.id_key))
 
     def fetch_at(self, locator: Locator) -> bytes | memoryview:
         """Plaintext of a block of refs, which is named by its place. Raises Integrity unless it is what its own table says."""
+        ref = ObjectRef(locator.digest, locator.incarnation)
+        return self._twice(Kind.REFS, ref, lambda reader: read_named(reader, locator.number, BlockKind.REFS, self.id_key))
+
+    def _twice(self, kind: Kind, ref: ObjectRef, read: Callable[[ObjectReader], bytes | memoryview]) -> bytes | memoryview:
+        """Read a block; if it is damaged, once more from a fresh copy: the damage may have been on the way."""
         with self._lock:
-            reader = self._reader(Kind.REFS, ObjectRef(locator.digest, locator.incarnation))
-        return read_named(reader, locator.number, BlockKind.REFS, self.id_key)
+            try:
+                return read(self._reader(kind, ref))
+            except Integrity as error:
+                if error.reason == MISSING:
+                    raise
+                self._open.pop((kind, ref), None)
+                return read(self._reader(kind, ref))
 
     def _reader(self, kind: Kind, ref: ObjectRef) -> ObjectReader:
         key = (kind, ref)
@@ -122,4 +132,4 @@ def read_named(reader: ObjectReader, number: int, kind: BlockKind, id_key: bytes
 
 
 def missing(name: str, url: str) -> Integrity:
-    return Integrity(f"object {name} is missing at {url}", reason="ObjectMissing")
+    return Integrity(f"object {name} is missing at {url}", reason=MISSING)

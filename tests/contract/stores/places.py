@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import boto3
+from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
 from recoup.engine.stores.base import Credentials, Store, StoreOptions
@@ -57,6 +58,7 @@ def bucket_place(endpoint: str, credentials: Credentials = TEST_KEY, ca_bundle: 
         aws_access_key_id=credentials.access_key_id,
         aws_secret_access_key=credentials.secret_access_key,
         verify=ca_bundle,
+        config=Config(retries={"mode": "standard", "total_max_attempts": 8}),  # a server that has just started asks for patience
     )
     client.create_bucket(Bucket=bucket)
     client.close()

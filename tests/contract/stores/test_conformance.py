@@ -6,10 +6,12 @@ import mmap
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from recoup.engine.stores.base import Buffer, Store
+from recoup.engine.stores.registry import open_store
 from recoup.errors import Integrity, Invalid, NotFound
 from tests.contract.stores.places import Place
 
@@ -109,6 +111,17 @@ def test_get_refuses_what_is_too_large_before_reading_it(store: Store) -> None:
     with pytest.raises(Integrity) as caught:
         store.get(NAME, limit=999)
     assert caught.value.reason == "ObjectTooLarge"
+
+
+def test_limits_change_speed_only(place: Place) -> None:
+    limited = open_store(place.url, replace(place.options, upload_limit=20 << 20, download_limit=20 << 20))
+    data = os.urandom(3 << 20)
+    assert limited.create(NAME, memoryview(data))
+    assert limited.get(NAME) == data
+    assert limited.get_range(NAME, 1000, 2000) == data[1000:3000]
+    buffer = memoryview(bytearray(4 << 20))
+    assert limited.get_into(NAME, buffer) == len(data)
+    assert buffer[: len(data)] == data
 
 
 def test_list_is_complete_sorted_and_narrow(store: Store) -> None:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import mmap
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Protocol
 
-from recoup.engine.blocks import RANGED_BELOW, Objects, read_checked
+from recoup.engine.blocks import MISSING, RANGED_BELOW, Objects, read_checked
 from recoup.engine.format.kinds import MAX_OBJECT_BYTES, BlockKind, Kind
 from recoup.engine.format.reader import ObjectReader
 from recoup.engine.records.content import Run
 from recoup.engine.restore.plan import PackJob, Pending
-from recoup.errors import Cancelled, Integrity, KeyUnavailable
+from recoup.errors import Cancelled, Integrity, KeyUnavailable, RecoupError
 
 THREADS = 3
 """One waits for the store while two use the cores; each keeps one pack in memory."""
@@ -56,10 +56,6 @@ class Workers:
         self.wait()
         self._running = [self._pool.submit(self._work, job) for job in jobs]
 
-    def call(self, task: Callable[[], None]) -> None:
-        """Start any other piece of work."""
-        self._running.append(self._pool.submit(task))
-
     def wait(self) -> None:
         """Raise the first failure as soon as there is one, having told the rest to stop."""
         running, self._running = self._running, []
@@ -79,29 +75,39 @@ class Workers:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _work(self, job: PackJob) -> None:
+        """All blocks of a job; those that turn out to be damaged once more from a fresh copy: it may have happened on the way."""
+        damaged = self._attempt(job, job.blocks, {})
+        if damaged and not all(error.reason == MISSING for error in damaged.values()):
+            damaged = self._attempt(job, damaged, damaged)
+        for number, error in damaged.items():
+            for pending, _ in job.blocks[number][1]:
+                self._sink.lose(pending, str(error))
+
+    def _attempt(self, job: PackJob, numbers: Iterable[int], before: dict[int, RecoupError]) -> dict[int, RecoupError]:
+        """Write what these blocks feed; those that are damaged, and how."""
         self._check()
         try:
             reader = self._open(job)
         except (Integrity, KeyUnavailable) as error:
-            for pending in job.pendings():
-                self._sink.lose(pending, str(error))
-            return
-        for number, (block, feeds) in job.blocks.items():
+            return {number: before.get(number, error) for number in numbers}
+        damaged: dict[int, RecoupError] = {}
+        for number in numbers:
             self._check()
-            self._one_block(reader, number, block, feeds)
+            block, feeds = job.blocks[number]
+            try:
+                plain = memoryview(read_checked(reader, number, block, BlockKind.DATA, self._id_key))
+            except Integrity as error:
+                damaged[number] = error
+            else:
+                self._feed(reader, number, plain, feeds)
+        return damaged
 
     def _open(self, job: PackJob) -> ObjectReader:
         if job.wanted < RANGED_BELOW:
             return self._objects.ranged(Kind.DATA, job.object)
         return self._objects.whole(Kind.DATA, job.object, self._buffer.view)
 
-    def _one_block(self, reader: ObjectReader, number: int, block: bytes, feeds: list[tuple[Pending, Run]]) -> None:
-        try:
-            plain = memoryview(read_checked(reader, number, block, BlockKind.DATA, self._id_key))
-        except Integrity as error:
-            for pending, _ in feeds:
-                self._sink.lose(pending, str(error))
-            return
+    def _feed(self, reader: ObjectReader, number: int, plain: memoryview, feeds: list[tuple[Pending, Run]]) -> None:
         for pending, run in feeds:
             part = plain[run.at : run.at + run.length]
             if len(part) == run.length:

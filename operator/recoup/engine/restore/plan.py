@@ -7,7 +7,6 @@ that a recovery point written in walk order is read with one request per pack.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from recoup.engine.records.content import Run
@@ -57,12 +56,6 @@ class PackJob:
     blocks: dict[int, tuple[bytes, list[tuple[Pending, Run]]]] = field(default_factory=dict)
     wanted: int = 0
     """Bytes of runs: about the plaintext that will be read."""
-
-    def pendings(self) -> Iterator[Pending]:
-        """Every (file, run) of the job, by file."""
-        for _, feeds in self.blocks.values():
-            for pending, _run in feeds:
-                yield pending
 
 
 class Planner:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,8 +19,8 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 from recoup.engine.stores.base import MAX_OBJECT, Buffer, StoreOptions, check_length, check_limit, check_name, check_prefix
 from recoup.engine.stores.limits import CHUNK, LimitedBody, Limiter
 from recoup.engine.stores.s3_client import Bodies, DirectoryCredentials, make_client
-from recoup.engine.stores.s3_errors import REJECTED, code_of, translate
-from recoup.errors import Denied, Invalid, NotFound, RecoupError, Retryable
+from recoup.engine.stores.s3_errors import FOREIGN, REJECTED, code_of, translate
+from recoup.errors import Denied, Invalid, NotFound, Retryable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -72,7 +73,7 @@ class S3Store:
         def fetch() -> bytes:
             answer = self._client.get_object(Bucket=self._bucket, Key=self._key(name))
             length = answer["ContentLength"]
-            with answer["Body"] as body:
+            with closing(answer["Body"]) as body:
                 check_limit(self.url, name, length, limit)
                 return self._read(name, body, length)
 
@@ -84,7 +85,7 @@ class S3Store:
         def fetch() -> bytes:
             answer = self._client.get_object(Bucket=self._bucket, Key=self._key(name), Range=wanted)
             got = answer["ContentLength"]
-            with answer["Body"] as body:
+            with closing(answer["Body"]) as body:
                 if start < 0:
                     check_limit(self.url, name, got, -start)
                 else:
@@ -233,9 +234,7 @@ class S3Store:
     def _attempt(self, name: str, request: Callable[[], Result], *, again: bool = False) -> Result:
         try:
             return request()
-        except RecoupError:
-            raise
-        except Exception as error:
+        except FOREIGN as error:
             if not again and code_of(error)[0] in REJECTED and self._directory is not None and self._directory.refresh():
                 return self._attempt(name, request, again=True)
             raise translate(error, name=name, bucket=self._bucket, endpoint=self._endpoint) from error

@@ -17,6 +17,8 @@ REJECTED = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "Expi
 THROTTLED = {"SlowDown", "Throttling", "ThrottlingException", "TooManyRequests", "RequestLimitExceeded", "BandwidthLimitExceeded"}
 CONFLICTS = {"ConditionalRequestConflict", "OperationAborted", "RequestTimeout", "RequestTimeoutException", "InternalError"}
 ELSEWHERE = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "TemporaryRedirect"}
+FOREIGN = (boto.BotoCoreError, boto.ClientError, http.HTTPError, HTTPException, OSError)
+"""What an S3 call may raise because of the place; anything else is a bug of ours and stays what it is."""
 NETWORK = (boto.HTTPClientError, boto.ConnectionError, http.HTTPError, boto.IncompleteReadError, HTTPException, OSError)
 
 
