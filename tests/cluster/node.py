@@ -61,17 +61,17 @@ class Node:
         return kubeconfig_path(self.folder, user)
 
     def prefix(self) -> tuple[str, ...]:
-        """The command that enters the node's namespaces; keeps the pid, changes the working directory to `/`."""
+        """The command that enters the node's cgroup and namespaces; keeps the pid, changes the working directory to `/`."""
         holder = processes.load(self.folder, "holder")
         if not holder.is_alive():
             raise Trouble(
                 f"cluster {self.cluster} is broken: its holder process is gone", step=f"kind delete cluster --name {self.cluster}"
             )
-        return ("nsenter", "--target", str(holder.pid), "--mount", "--net", "--")
+        return (*processes.joining(self.cluster), "nsenter", "--target", str(holder.pid), "--mount", "--net", "--")
 
     def start(self, name: str, command: list[str], environment: dict[str, str] | None = None) -> processes.Process:
         """Start a background program on the node. Log: `folder/log/NAME.log`."""
-        return processes.start(self.folder, name, command, cluster=self.cluster, prefix=self.prefix(), environment=environment)
+        return processes.start(self.folder, name, command, prefix=self.prefix(), environment=environment)
 
     def restart(self, name: str) -> processes.Process:
         """Start a recorded program again, as it was."""
@@ -112,7 +112,7 @@ class Node:
             self.folder,
             "holder",
             ["unshare", "--mount", "--net", "--propagation", "private", "--", "/bin/sh", "-e", str(script)],
-            cluster=self.cluster,
+            prefix=processes.joining(self.cluster),
         )
         self.wait("the node's namespaces", (self.folder / "holder.ready").exists, seconds=10, watch=("holder",))
         network.connect(self.addresses, processes.load(self.folder, "holder").pid)

@@ -51,23 +51,21 @@ def start(
     name: str,
     command: list[str],
     *,
-    cluster: str,
-    prefix: tuple[str, ...] = (),
+    prefix: tuple[str, ...],
     environment: dict[str, str] | None = None,
 ) -> Process:
-    """Start a program in the cluster's cgroup; record it in `folder/processes`, log to `folder/log`.
+    """Start a program; record it in `folder/processes`, log to `folder/log`.
 
-    `prefix` enters namespaces and must keep the pid (nsenter without --fork does). The environment is PATH, HOME and
-    what is given: nothing of the caller's leaks in.
+    `prefix` enters the cluster's cgroup and namespaces, and must keep the pid (nsenter without --fork does). The environment
+    is PATH, HOME and what is given: nothing of the caller's leaks in.
     """
     for sub in ("log", "processes"):
         (folder / sub).mkdir(mode=0o755, exist_ok=True)
     log = folder / "log" / f"{name}.log"
     given = environment or {}
-    joins = "".join(f"echo $$ >'{path}'; " for path in cgroups.join_lines(cluster))
     with log.open("ab") as output:
         child = subprocess.Popen(
-            ["/bin/sh", "-ec", f'{joins}exec "$@"', "sh", *prefix, *command],
+            [*prefix, *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -82,6 +80,12 @@ def start(
     (folder / "processes" / f"{name}.json").write_text(json.dumps(asdict(process)))
     child.returncode = 0  # it outlives this program on purpose: Popen must not wait for it or warn
     return process
+
+
+def joining(cluster: str) -> tuple[str, ...]:
+    """The prefix of a command that is to belong to the cluster, and to end with it: joins its cgroup first."""
+    joins = "".join(f"echo $$ >'{path}'; " for path in cgroups.join_lines(cluster))
+    return ("/bin/sh", "-ec", f'{joins}exec "$@"', "sh")
 
 
 def load(folder: Path, name: str) -> Process:

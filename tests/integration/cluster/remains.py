@@ -41,30 +41,31 @@ class Traces:
     def remains(self) -> dict[str, list[str]]:
         """What of it is still there, by kind; empty when nothing is.
 
-        The kernel gives numbers of dead clusters to new ones at once, so what living clusters of other runs have is not counted;
-        looked twice, because one of them may be coming up this moment.
+        The kernel gives numbers of dead clusters to new ones at once. So what belongs to living clusters of other runs is not
+        counted, and they are asked for last: whatever was seen of them before has a record by then.
         """
-        return self._look() and self._look()
+        pids = [
+            pid for pid in _pids() if pid in self.processes or str(self.folder) in _command(pid) or self.namespaces & _namespaces([pid])
+        ]
+        mounts = [line for pid in _pids() for line in _read(Path(f"/proc/{pid}/mountinfo")).splitlines() if f"{self.folder}/" in line]
+        namespaces = {pid: self.namespaces & _namespaces([pid]) for pid in pids}
+        devices = [str(loop) for loop in loops.attached() if loop in self.devices or f"{self.folder}/" in loop.backing]
+        cgroups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/{self.cgroup}")]
+        links = {link["ifname"] for link in json.loads(_run("ip", "-j", "link"))} & {self.link}
+        routes = {route["dst"] for route in json.loads(_run("ip", "-j", "route"))} & set(self.networks)
+        files = [str(self.folder)] if self.folder.exists() else []
 
-    def _look(self) -> dict[str, list[str]]:
         others = [traces_of(Node(other)) for name in record.every_name() if name != self.folder.name and (other := record.load(name))]
-        pids = set(_pids()).difference(*(other.processes for other in others))
-        namespaces = self.namespaces.difference(*(other.namespaces for other in others))
-        networks = set(self.networks).difference(*(other.networks for other in others))
-        links = {self.link}.difference(other.link for other in others)
+        left = set(pids).difference(*(other.processes for other in others))
         found = {
-            "processes": [
-                f"{pid} {_command(pid)}"
-                for pid in pids
-                if pid in self.processes or str(self.folder) in _command(pid) or namespaces & _namespaces([pid])
-            ],
-            "namespaces": sorted(namespaces & _namespaces(pids)),
-            "mounts": _lines_with(f"{self.folder}/", (Path(f"/proc/{pid}/mountinfo") for pid in pids)),
-            "loop devices": [str(loop) for loop in loops.attached() if loop in self.devices or f"{self.folder}/" in loop.backing],
-            "cgroups": [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/{self.cgroup}")],
-            "links": [link["ifname"] for link in json.loads(_run("ip", "-j", "link")) if link["ifname"] in links],
-            "routes": [route["dst"] for route in json.loads(_run("ip", "-j", "route")) if route["dst"] in networks],
-            "files": [str(self.folder)] if self.folder.exists() else [],
+            "processes": [f"{pid} {_command(pid)}" for pid in left],
+            "namespaces": sorted(set().union(*(namespaces[pid] for pid in left))),
+            "mounts": mounts,
+            "loop devices": devices,
+            "cgroups": cgroups,
+            "links": sorted(links.difference(other.link for other in others)),
+            "routes": sorted(routes.difference(*(other.networks for other in others))),
+            "files": files,
         }
         return {kind: things for kind, things in found.items() if things}
 
@@ -104,10 +105,6 @@ def _namespaces(pids: Iterable[int]) -> set[str]:
 
 def _command(pid: int) -> str:
     return _read(Path(f"/proc/{pid}/cmdline")).replace("\0", " ")
-
-
-def _lines_with(text: str, files: Iterable[Path]) -> list[str]:
-    return [line for file in files for line in _read(file).splitlines() if text in line]
 
 
 def _read(path: Path) -> str:
