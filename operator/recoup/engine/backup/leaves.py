@@ -131,16 +131,26 @@ class LeafMaker:
         xattrs = self._xattrs.read_all(names, stats)
         seed, crc = self._seed, zlib.crc32
         start = 0
-        for index, name in enumerate(names):
-            size = self._count + index - start
-            if (size >= LEAF_LEAST and crc(name, seed) % LEAF_ENTRIES == 0) or size >= LEAF_MOST:
-                self._part(directory, start, index, xattrs)
+        for border in [index for index, name in enumerate(names) if crc(name, seed) % LEAF_ENTRIES == 0]:
+            start = self._fill(directory, start, border, xattrs)
+            if self._count + border - start >= LEAF_LEAST:
+                self._part(directory, start, border, xattrs)
                 self._close_leaf()
-                start = index
+                start = border
+        start = self._fill(directory, start, len(names), xattrs)
         self._part(directory, start, len(names), xattrs)
         directory.release()
         if len(self._parts) >= LEAF_LISTINGS or self._bytes >= LEAF_BYTES:
             self._close_leaf()
+
+    def _fill(self, directory: Directory, start: int, end: int, xattrs: dict[int, Attributes]) -> int:
+        """Close leaves that are full before `end`; where the one that is open then begins."""
+        while self._count + end - start >= LEAF_MOST:
+            full = start + LEAF_MOST - self._count
+            self._part(directory, start, full, xattrs)
+            self._close_leaf()
+            start = full
+        return start
 
     def finish(self) -> list[NewLeaf]:
         """All leaves of the tree, in order."""
@@ -176,19 +186,20 @@ class LeafMaker:
         """Take the old leaf over if everything looks as before, else build a new one."""
         digest = self._digest(parts)
         key = (parts[0].directory.path, parts[0].names[0])
-        newest = max(max(max(s.st_mtime_ns, s.st_ctime_ns) for s in part.stats) for part in parts)
-        self.newest = max(self.newest, newest)
         lineage = self._lineage
         number = lineage.match(digest) if lineage is not None else None
         if number is not None and lineage is not None:
             record = lineage.records[number]
+            self.newest = max(self.newest, record.newest)
             if self._sampler is not None and self._sampler.chooses(record):
                 self._sampler.check(parts, lineage, self._hashes)
-            if lineage.settled(newest):
+            if lineage.settled(record.newest):
                 lineage.take(number)
                 self._waiting.append(NewLeaf(key, record, number))
                 self._on_files(record.files, record.size)
                 return
+        newest = max(max(max(s.st_mtime_ns, s.st_ctime_ns) for s in part.stats) for part in parts)
+        self.newest = max(self.newest, newest)
         self._waiting.append(self._build(key, parts, count, digest, newest))
 
     def _digest(self, parts: list[Part]) -> bytes:
