@@ -7,15 +7,17 @@ not know schemas, defaults, CEL or admission: what depends on those is tested on
 from __future__ import annotations
 
 import builtins
-import copy
 import threading
 from collections.abc import Callable
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from recoup.controller import failures
 from recoup.controller.resources import NAMESPACE, Resource
 
+T = TypeVar("T")
 Object = dict[str, Any]
 Place = tuple[str, str, str, str]
 
@@ -37,17 +39,15 @@ class MemoryKube:
     def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
         with self._lock:
             self.reads += 1
-            return copy.deepcopy(self._find(resource, namespace, name))
+            return copied(self._find(resource, namespace, name))
 
     def list(self, resource: Resource, namespace: str | None = None, *, labels: str = "", fields: str = "") -> list[Object]:
         with self._lock:
             self.reads += 1
-            found = [
-                copy.deepcopy(obj)
-                for (api_version, kind, where, _), obj in sorted(self.objects.items())
-                if (api_version, kind) == (resource.api_version, resource.kind) and namespace in (None, where)
-            ]
-        return [obj for obj in found if _labels_match(obj, labels) and _fields_match(obj, fields)]
+            wanted = (resource.api_version, resource.kind)
+            places = sorted(place for place in self.objects if place[:2] == wanted and namespace in (None, place[2]))
+            found = [self.objects[place] for place in places]
+            return [copied(obj) for obj in found if _labels_match(obj, labels) and _fields_match(obj, fields)]
 
     def list_metadata(self, resource: Resource, namespace: str | None = None, *, labels: str = "") -> builtins.list[Object]:
         kept = ("apiVersion", "kind", "metadata")
@@ -61,13 +61,13 @@ class MemoryKube:
             self._write("create", resource, metadata["name"])
             if place in self.objects:
                 raise failures.AlreadyExists(f"POST {resource.kind} {metadata['name']}: exists")
-            made = copy.deepcopy(obj)
+            made = copied(obj)
             server = {"uid": f"uid-{next(self._uids)}", "generation": 1, "creationTimestamp": self._now()}
             made["metadata"] = {**made["metadata"], **server, "resourceVersion": str(next(self._versions))}
             if "status" in made and resource.api_version.startswith("recoup.dev"):
                 del made["status"]  # a status subresource is not set by a create
             self.objects[place] = made
-            return copy.deepcopy(made)
+            return copied(made)
 
     def patch(self, resource: Resource, namespace: str | None, name: str, patch: Object) -> Object:
         with self._lock:
@@ -81,7 +81,7 @@ class MemoryKube:
             if resource.api_version.startswith("recoup.dev"):
                 merged["status"] = present.get("status", {})
             self._store(resource, present, merged)
-            return copy.deepcopy(self.objects.get(_place(resource, namespace, name), merged))
+            return copied(self.objects.get(_place(resource, namespace, name), merged))
 
     def apply_status(self, resource: Resource, namespace: str | None, name: str, uid: str, status: Object) -> Object:
         with self._lock:
@@ -89,8 +89,8 @@ class MemoryKube:
             present = self._find(resource, namespace, name)
             if present["metadata"]["uid"] != uid:
                 raise failures.Conflict(f"PATCH {resource.kind} {name}: uid is another")
-            self._store(resource, present, {**present, "status": copy.deepcopy(status)})
-            return copy.deepcopy(self._find(resource, namespace, name))
+            self._store(resource, present, {**present, "status": copied(status)})
+            return copied(self._find(resource, namespace, name))
 
     def delete(self, resource: Resource, namespace: str | None, name: str, *, uid: str) -> None:
         with self._lock:
@@ -119,7 +119,7 @@ class MemoryKube:
         with self._lock:
             metadata = obj["metadata"]
             place = _place(resource, metadata.get("namespace"), metadata["name"])
-            made = copy.deepcopy(obj) | {"apiVersion": resource.api_version, "kind": resource.kind}
+            made = copied(obj) | {"apiVersion": resource.api_version, "kind": resource.kind}
             known = self.objects.get(place, {}).get("metadata", {})
             made["metadata"] = {
                 "uid": known.get("uid") or f"uid-{next(self._uids)}",
@@ -129,7 +129,7 @@ class MemoryKube:
                 "resourceVersion": str(next(self._versions)),
             }
             self.objects[place] = made
-            return copy.deepcopy(made)
+            return copied(made)
 
     def _find(self, resource: Resource, namespace: str | None, name: str) -> Object:
         try:
@@ -162,6 +162,12 @@ class MemoryKube:
                 raise failures.NamespaceTerminating(f"POST {resource.kind}: namespace {namespace} is being terminated")
 
 
+def copied(value: T) -> T:
+    """A deep copy of what is JSON, as it would come back over the wire; much faster than copy.deepcopy."""
+    copy: T = msgspec.json.decode(msgspec.json.encode(value))
+    return copy
+
+
 def _place(resource: Resource, namespace: str | None, name: str) -> Place:
     return (resource.api_version, resource.kind, namespace or "", name)
 
@@ -175,7 +181,7 @@ def _merge(present: Object, patch: Object) -> Object:
             inner = merged.get(key)
             merged[key] = _merge(inner if isinstance(inner, dict) else {}, value)
         else:
-            merged[key] = copy.deepcopy(value)
+            merged[key] = copied(value)
     return merged
 
 

@@ -7,7 +7,6 @@ storage), which must be empty of ours in the end, and `points` (COMMITs in the b
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,7 +29,7 @@ from recoup.controller.resources import (
     resource_of,
 )
 from recoup.plan.observed import ClaimRecord, Point
-from tests.fakes.memory_kube import MemoryKube
+from tests.fakes.memory_kube import MemoryKube, copied
 
 Object = dict[str, Any]
 Mover = Callable[["World", Object, Object], Object | None]
@@ -124,7 +123,7 @@ class World:
 
     def step(self) -> bool:
         """Every controller acts once, in an order that the test cannot choose. True if anything changed."""
-        before = copy.deepcopy((self.kube.objects, self.disks, self.cuts))
+        before = self._versions()
         hooks, self.kube.before_write = self.kube.before_write, lambda _verb, _kind, _name: None
         try:
             for act in (
@@ -134,7 +133,12 @@ class World:
                 act()
         finally:
             self.kube.before_write = hooks
-        return before != (self.kube.objects, self.disks, self.cuts)
+        return before != self._versions()
+
+    def _versions(self) -> object:
+        """What changes when anything does."""
+        objects = {place: thing["metadata"]["resourceVersion"] for place, thing in self.kube.objects.items()}
+        return objects, dict(self.disks), dict(self.cuts), len(self.points)
 
     def settle(self, limit: int = 30) -> None:
         """Let the controllers act until nothing changes any more."""
@@ -295,7 +299,7 @@ class World:
             return
         if not self.pods_start:
             return
-        template = copy.deepcopy(job["spec"]["template"])
+        template = copied(job["spec"]["template"])
         name, namespace = f"{job['metadata']['name'][:50]}-pod", job["metadata"]["namespace"]
         labels = template["metadata"]["labels"] | {"batch.kubernetes.io/job-name": job["metadata"]["name"]}
         owner = [{"kind": "Job", "uid": job["metadata"]["uid"]}]
@@ -341,7 +345,7 @@ class World:
         if not name:
             return None
         found = self.kube.objects.get((resource.api_version, resource.kind, namespace or "", name))
-        return copy.deepcopy(found) if found else None
+        return copied(found) if found else None
 
     def _put(self, thing: Object, *, status: Object, finalizer: str = "") -> Object:
         changed = thing | {"status": status}
