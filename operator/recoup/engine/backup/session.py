@@ -22,10 +22,12 @@ from recoup.engine.backup.readback import ReadBack
 from recoup.engine.backup.run import RunFile, record_source
 from recoup.engine.backup.sampling import CacheDistrusted
 from recoup.engine.backup.source import OpenSource
+from recoup.engine.format.kinds import ID_BYTES
 from recoup.engine.format.sealed import SealedObject
 from recoup.engine.keys.roles import WriterKeys
 from recoup.engine.log.bodies import Abort, Commit, Open
 from recoup.engine.log.follow import Log, LogRejected
+from recoup.engine.log.points import open_point
 from recoup.engine.records.manifest import FileError
 from recoup.errors import Integrity, Invalid, RecoupError
 
@@ -70,8 +72,11 @@ def back_up(log: Log, keys: WriterKeys, request: Request, on_start: OnStart, on_
         raise Invalid(
             f"the keys are of generation {keys.generation}, the vault is at {log.state.generation}: fetch new keys", reason="KeysOutdated"
         )
+    done = _committed(log, keys, request)
+    if done is not None:
+        return done
     with OpenSource(request.source) as source:
-        session = request.run.session_id if request.run is not None else os.urandom(16)
+        session = request.run.session_id if request.run is not None else os.urandom(ID_BYTES)
         ticket = request.run.ticket_bytes if request.run is not None else b""
         opened = log.append(Open(session, ticket, request.pack_bytes), keys.signer)
         try:
@@ -80,6 +85,20 @@ def back_up(log: Log, keys: WriterKeys, request: Request, on_start: OnStart, on_
             if request.run is None and not isinstance(error, LogRejected):
                 _abort(log, keys, session, opened.head.seq)
             raise
+
+
+def _committed(log: Log, keys: WriterKeys, request: Request) -> Result | None:
+    """The point that an earlier attempt of the same session made, whose end nobody heard of."""
+    session = log.state.sessions.get(request.run.session_id) if request.run is not None else None
+    if session is None or session.committed is None:
+        return None
+    found = next((c for c in log.state.commits.values() if c.seq == session.committed), None)
+    if found is None:
+        return None
+    record = open_point(keys.meta_key, keys.identity, found.generation, found.body.session, found.body.record)
+    note = "an earlier attempt of this session made the recovery point"
+    read, stored = record.bytes_read, record.bytes_stored
+    return Result(found.body.manifest.hex(), record.files, record.bytes_total, read, stored, [], record.errors, [note])
 
 
 def _abort(log: Log, keys: WriterKeys, session: bytes, seq: int) -> None:
