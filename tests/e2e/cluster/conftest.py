@@ -19,8 +19,11 @@ from tests.cluster.s3.fixtures import minio_on_network, versitygw_on_network
 from tests.cluster.s3.servers import S3Server
 from tests.e2e.cluster.locations import make_place
 from tests.e2e.cluster.product import Product, await_controller, install
-from tests.e2e.cluster.together import Together, running
+from tests.e2e.cluster.together import Together
 from tests.e2e.cluster.world import Team
+
+DEFAULT_CLASS = "snapshot.storage.kubernetes.io/is-default-class"
+"""Set, because tests add classes of their own for the same driver."""
 
 __all__ = ["minio_on_network", "product", "team", "together", "versitygw_on_network"]
 
@@ -34,6 +37,7 @@ def product(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Product:
     """The chart with two replicas, and one location that is Ready."""
+    kind_cluster.kubectl("annotate", "--overwrite", "volumesnapshotclass", "recoup-snap", f"{DEFAULT_CLASS}=true")
     install(kind_cluster, product_image)
     kube = ApiServer(load_configuration(str(kind_cluster.kubeconfig_path)))
     await_controller(kube)
@@ -51,8 +55,9 @@ def team(product: Product, request: pytest.FixtureRequest) -> Iterator[Team]:
         yield made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def together(product: Product, request: pytest.FixtureRequest) -> Iterator[Together]:
-    """The module's scenarios, running at the same time."""
-    with running(product, request) as scenarios:
-        yield scenarios
+    """The scenarios of this session, batch after batch, those of a batch running at the same time."""
+    scenarios = Together(product, request.session.items)
+    yield scenarios
+    scenarios.end()

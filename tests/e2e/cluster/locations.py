@@ -117,7 +117,8 @@ def make_place(
     key, recovery = folder / f"{name}.key", folder / f"{name}.recovery"
     recoup("keygen", str(key))
     recipient = recoup("keygen", "--recovery", str(recovery)).split()[-1]
-    place = Place(kube, name, bucket, f"e2e/{name}", key, recovery)
+    meant = Bucket(bucket.server, bucket_name or bucket.name)
+    place = Place(kube, name, meant, f"e2e/{name}", key, recovery)
     place.delete()  # a kept cluster has the last session's, of a server that is gone
     keys = credentials or bucket.server.credentials
     for namespace in (MOVERS, SYSTEM):
@@ -127,7 +128,7 @@ def make_place(
     store = {
         "endpoint": endpoint or bucket.server.endpoint,
         "region": bucket.server.region,
-        "bucket": bucket_name or bucket.name,
+        "bucket": meant.name,
         "prefix": place.prefix,
         "forcePathStyle": True,
         "credentialsSecretRef": {"name": f"s3-{name}"},

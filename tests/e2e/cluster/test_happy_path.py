@@ -12,7 +12,7 @@ from tests.cluster.audit import Audit
 from tests.e2e.cluster.product import CONTROLLER, Product
 from tests.e2e.cluster.together import Scenario, Together, assert_honest, name_of
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 MAKE_TREE = Path(datasets.__file__).with_name("tree_of_every_kind.py").read_text()
 COMPARE = """

@@ -1,7 +1,8 @@
 """Scenarios that don't disturb each other run at the same time: a cluster mostly waits, and so would its tests.
 
 A module lists its scenarios, plain functions of the product, and has one test with `scenario` as parameter, which asks the fixture
-`together` for the outcome. The chosen scenarios of a module start with its first test; a failed one raises in its own test.
+`together` for the outcome. The chosen scenarios of a batch (a module, or all modules with the same BATCH) start with its first test; a
+failed one raises in its own test.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import pytest
 
@@ -23,31 +24,39 @@ from tests.e2e.cluster.locations import Place
 from tests.e2e.cluster.product import Product
 from tests.e2e.cluster.world import Team
 
-AT_ONCE = 8
+AT_ONCE = 10
 Scenario = Callable[[Product], None]
 
 
-@dataclass(frozen=True)
 class Together:
-    """The running scenarios of one module."""
+    """The batches of a session, each started when the first of its outcomes is asked for."""
 
-    outcomes: dict[str, Future[None]]
+    def __init__(self, product: Product, items: list[pytest.Item]) -> None:
+        self._product = product
+        self._chosen = [item for item in items if isinstance(item, pytest.Function) and _scenario(item) is not None]
+        self._outcomes: dict[str, Future[None]] = {}
+        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="scenario")
 
     def finish(self, scenario: Scenario) -> None:
         """Wait for it; raises what it raised."""
-        self.outcomes[scenario.__name__].result()
+        if scenario.__name__ not in self._outcomes:
+            batch = next(_batch(item) for item in self._chosen if _scenario(item) is scenario)
+            for other in (_scenario(item) for item in self._chosen if _batch(item) == batch):
+                assert other is not None
+                self._outcomes[other.__name__] = self._pool.submit(other, self._product)
+        self._outcomes[scenario.__name__].result()
+
+    def end(self) -> None:
+        """Wait for what runs, start nothing more."""
+        self._pool.shutdown(cancel_futures=True)
 
 
-@contextmanager
-def running(product: Product, request: pytest.FixtureRequest) -> Iterator[Together]:
-    """Start every scenario of the requesting module that was selected; on leaving, all have ended."""
-    chosen: dict[str, Scenario] = {}
-    for item in request.session.items:
-        params: dict[str, Any] = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-        if "scenario" in params and item.path == request.path:
-            chosen[params["scenario"].__name__] = params["scenario"]
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="scenario") as pool:
-        yield Together({name: pool.submit(scenario, product) for name, scenario in chosen.items()})
+def _scenario(item: pytest.Function) -> Scenario | None:
+    return cast("Scenario | None", item.callspec.params.get("scenario")) if hasattr(item, "callspec") else None
+
+
+def _batch(item: pytest.Function) -> str:
+    return str(getattr(item.module, "BATCH", item.path.name))
 
 
 def name_of(scenario: Scenario) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-PATIENCE = 240.0
+PATIENCE = 300.0
 """Seconds for what takes a few on an idle machine."""
 _PAUSE = 0.25
 
