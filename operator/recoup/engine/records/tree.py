@@ -235,20 +235,10 @@ def _entries(fetch: Fetch, data: bytes | memoryview) -> Iterator[tuple[Path, Ent
 
 
 def _open(path: Path, wire: WireEntry, contents: Iterator[Content]) -> Entry:
-    where = printable((*path, wire.name))
-    if not valid_name(wire.name):
-        raise Integrity(f"{where} is not a file name")
-    try:
-        kind = FileType(wire.type)
-    except ValueError:
-        raise Integrity(f"{where} is of the unknown type {wire.type}") from None
-    if wire.mode & ~0o7777 or wire.size < 0 or not 0 <= wire.uid < 1 << 32 or not 0 <= wire.gid < 1 << 32:
-        raise Integrity(f"{where} has attributes that no file has")
-    if (kind is FileType.SYMLINK) != bool(wire.target) or (wire.size and kind is not FileType.REGULAR) or b"\0" in wire.target:
-        raise Integrity(f"{where} has attributes of another type of file")
-    for xattr in wire.xattrs:
-        if not xattr.name or b"\0" in xattr.name or len(xattr.block) not in {0, ID}:
-            raise Integrity(f"{where} has an extended attribute that is not well-formed")
+    kind = _TYPES.get(wire.type)
+    flaw = _flaw(wire, kind)
+    if flaw or kind is None:
+        raise Integrity(f"{printable((*path, wire.name))} {flaw}")
     content = next(contents) if wire.size else None
     return Entry(
         path,
@@ -267,6 +257,25 @@ def _open(path: Path, wire: WireEntry, contents: Iterator[Content]) -> Entry:
     )
 
 
+_TYPES = {int(kind): kind for kind in FileType}
+
+
+def _flaw(wire: WireEntry, kind: FileType | None) -> str:
+    """What is wrong with an entry; empty if nothing is. Called for every entry, so that it makes no text but for a flaw."""
+    if not valid_name(wire.name):
+        return "is not a file name"
+    if kind is None:
+        return f"is of the unknown type {wire.type}"
+    if wire.mode & ~0o7777 or wire.size < 0 or not 0 <= wire.uid < 1 << 32 or not 0 <= wire.gid < 1 << 32:
+        return "has attributes that no file has"
+    if (kind is FileType.SYMLINK) != bool(wire.target) or (wire.size and kind is not FileType.REGULAR) or b"\0" in wire.target:
+        return "has attributes of another type of file"
+    for xattr in wire.xattrs:
+        if not xattr.name or b"\0" in xattr.name or len(xattr.block) not in {0, ID}:
+            return "has an extended attribute that is not well-formed"
+    return ""
+
+
 def valid_name(name: bytes) -> bool:
     """A name that a directory can hold: one component, nothing that leads elsewhere."""
     return 0 < len(name) <= 255 and name not in {b".", b".."} and b"/" not in name and b"\0" not in name
@@ -275,4 +284,6 @@ def valid_name(name: bytes) -> bool:
 def printable(path: Path) -> str:
     r"""A path for messages and lists: bytes that are not UTF-8 as \\xNN, and so are control characters."""
     text = b"/".join(path).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text) or "."
+    if text.isprintable():
+        return text or "."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
