@@ -22,6 +22,10 @@ _COMPARED = (b"user.", b"security.capability", b"system.posix_acl_")
 """Attributes that must not be there unless the recovery point has them. Others (labels of SELinux, of the file system) may."""
 
 
+_OURS = (os.geteuid(), os.getegid())
+"""Whom a file belongs to that we have just made."""
+
+
 @dataclass(frozen=True)
 class Wishes:
     """What is restored only if it is asked for."""
@@ -33,11 +37,23 @@ class Wishes:
         return self.trusted or not xattr.name.startswith(b"trusted.")
 
 
-def apply(handle: int | str, entry: Attributed, wishes: Wishes, fetch: FetchXattr) -> list[str]:
-    """Give the object behind `handle` (a descriptor, or a /proc/self/fd path to one) the entry's attributes."""
+def apply(handle: int | str, entry: Attributed, wishes: Wishes, fetch: FetchXattr, *, fresh: bool = False) -> list[str]:
+    """Give the object behind `handle` (a descriptor, or a /proc/self/fd path to one) the entry's attributes.
+
+    A `fresh` one was made by us just now, so that it is ours as a rule; where not, the comparison will see it.
+    """
+    try:
+        if not entry.xattrs:  # the usual case, without ceremony
+            if not fresh or (entry.uid, entry.gid) != _OURS:
+                os.chown(handle, entry.uid, entry.gid)
+            os.chmod(handle, entry.mode)  # noqa: PTH101  # a descriptor
+            os.utime(handle, ns=(entry.mtime, entry.mtime))
+            return []
+    except (OSError, OverflowError, ValueError):
+        pass  # one thing after the other, to see which it was
     return [
         *_try("owner", lambda: _own(handle, entry)),
-        *_try("mode", lambda: os.chmod(handle, entry.mode)),  # noqa: PTH101  # a descriptor
+        *_try("mode", lambda: os.chmod(handle, entry.mode)),  # noqa: PTH101
         *_apply_xattrs(handle, entry, wishes, fetch),
         *_try("mtime", lambda: os.utime(handle, ns=(entry.mtime, entry.mtime))),
     ]
@@ -69,7 +85,10 @@ def xattr_differences(handle: int | bytes, entry: Attributed, wishes: Wishes, fe
     """Which extended attributes are missing, differ, or are there though the recovery point has none of that name."""
     flags = {} if isinstance(handle, int) else {"follow_symlinks": follow}
     try:
-        names = {os.fsencode(name) for name in os.listxattr(handle, **flags)}
+        listed = os.listxattr(handle, **flags)
+        if not listed and not entry.xattrs:
+            return []
+        names = {os.fsencode(name) for name in listed}
     except OSError as error:
         if error.errno in _FATAL:
             raise

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from recoup.engine.blocks import Blocks
 from recoup.engine.records.content import Run, iterate_runs
 from recoup.engine.records.manifest import Totals
+from recoup.engine.records.rows import Place
 from recoup.engine.records.tree import Entry, FileType, printable
 from recoup.engine.restore.files import Hands, begin, finish, is_single, write_run, write_whole
 from recoup.engine.restore.packs import Workers
@@ -79,6 +80,7 @@ class ContentPass:
         self._planner = Planner()
         self.groups: dict[int, Entry] = {}
         """The first member of each hard-link group: the one that gets the content."""
+        self._place: tuple[bytes, Place] = (b"", Place(b"", 0, 0, 0))
         self.late = 0
         """Entries that wait for the second pass."""
 
@@ -121,7 +123,9 @@ class ContentPass:
             begin(self._hands, pending)
         holes = entry.size
         for run in iterate_runs(self._blocks.fetch, content):
-            self._planner.add(pending, run, self._blocks.refs.lookup(run.block))
+            if run.block != self._place[0]:  # neighbours in a tree share blocks
+                self._place = (run.block, self._blocks.refs.lookup(run.block))
+            self._planner.add(pending, run, self._place[1])
             holes -= run.length
             if self._planner.full:
                 self._workers.submit(self._planner.take())

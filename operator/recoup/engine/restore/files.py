@@ -50,7 +50,7 @@ class Hands:
 
     def settle(self, handle: int | str, entry: Entry) -> None:
         """Set the attributes. What did not take shows in the comparison, and modes that would lock us out wait for it."""
-        apply(handle, entry, self.wishes, self.fetch_xattr)
+        apply(handle, entry, self.wishes, self.fetch_xattr, fresh=True)
         if self.unreadable_later and not entry.mode & 0o400:
             os.chmod(handle, entry.mode | 0o400)  # noqa: PTH101
 
