@@ -51,6 +51,11 @@ class Exchange:
     def request(self) -> Request:
         return self.record.request
 
+    @property
+    def client_address(self) -> str:
+        """The address that the request came from: a pod's own, because clusters are routed."""
+        return str(self._client.connection.getpeername()[0])
+
     def forward(self, change: Change | None = None) -> Response:
         """Pass the request to the server and return its answer, unread. Raises Broken or OSError if either side goes."""
         server = self._connect()
