@@ -2,6 +2,7 @@
 
 The tools take turns at every step, in an order that rotates from round to round; each round begins with new repositories. The
 table shows medians. Figures of a machine that does other work at the same time compare by processor time only.
+`python -m tests.bench cluster --help` is about the operator.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import json
 import os
 import platform
 import shutil
+import sys
 import tempfile
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.bench import cluster
+from tests.bench.cluster_table import section_of
 from tests.bench.datasets import MAKE, MUTATE
 from tests.bench.measure import Cost, measure, say, tree_size
 from tests.bench.table import render
@@ -56,7 +60,7 @@ def main() -> None:
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")
     text = render(result, figures)
-    options.document.write_text(text)
+    options.document.write_text(text + section_of(options.document))
     say(text)
 
 
@@ -111,4 +115,8 @@ def _rotated(names: list[str], turn: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["cluster"]:
+        del sys.argv[1]
+        cluster.main()
+    else:
+        main()
