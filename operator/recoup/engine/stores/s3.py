@@ -142,7 +142,9 @@ class S3Store:
 
         def put() -> bool:
             try:
-                self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=b"damaged on its way", ChecksumCRC32="AAAAAA==")
+                self._client.put_object(
+                    Bucket=self._bucket, Key=self._key(name), Body=b"damaged on its way", ChecksumCRC32="AAAAAA==", IfNoneMatch="*"
+                )
             except Exception as error:
                 if code_of(error)[1] == 400:
                     return True
