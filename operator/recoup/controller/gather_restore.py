@@ -53,7 +53,7 @@ class RestoreReconciler:
         children = reader.leftovers(metadata["uid"], completed_at, now, CHILDREN)
         if not children:
             return RestoreObserved(request=obj, around=reader.around)
-        return self._observe_volumes(obj, RestoreObserved(request=obj, around=reader.around, children=children))
+        return self._observe_volumes(obj, RestoreObserved(request=obj, around=reader.around, children=children), listed=True)
 
     def _observe_work(self, obj: Object) -> RestoreObserved:
         """The movers and how they are doing: all that matters while each volume has one at work."""
@@ -62,11 +62,13 @@ class RestoreReconciler:
         progress, warnings = reader.progress_of(children), reader.warnings_of(children)
         return RestoreObserved(request=obj, around=reader.around, children=children, progress=progress, warnings=warnings)
 
-    def _observe_volumes(self, obj: Object, work: RestoreObserved) -> RestoreObserved:
-        """The claims and volumes on both sides."""
+    def _observe_volumes(self, obj: Object, work: RestoreObserved, *, listed: bool = False) -> RestoreObserved:
+        """The claims and volumes on both sides. `listed`: `work` has ours already."""
         reader, own, uid = self._reader, obj["metadata"]["namespace"], obj["metadata"]["uid"]
         claims = reader.claims(own)
-        stored = reader.children(uid, (PVC, PV))
+        stored = tuple(child for child in work.children if child["kind"] in (PVC.kind, PV.kind))
+        if not listed:
+            stored = reader.children(uid, (PVC, PV))
         stored += self._handed_over(stored, claims, uid)
         movers = tuple(child for child in work.children if child["kind"] in (JOB.kind, POD.kind))
         warnings = work.warnings | reader.warnings_of(stored)
