@@ -11,6 +11,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from types import FrameType
 from typing import Any, NoReturn
@@ -82,7 +83,10 @@ def root() -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run one command line and exit the process."""
-    sys.exit(run(arguments))
+    code = run(arguments)
+    if code == INTERRUPTED:  # threads may wait for the network for minutes; nothing that they do matters any more
+        leave_now(code)
+    sys.exit(code)
 
 
 def run(arguments: list[str] | None = None, *, group: click.Group = root, name: str = "recoup") -> int:
@@ -109,6 +113,14 @@ def run(arguments: list[str] | None = None, *, group: click.Group = root, name: 
         traceback.print_exc()
         return _fail(f"this is a bug in recoup: {type(error).__name__}: {error}", "InternalError", 1)
     return result if isinstance(result, int) else 0
+
+
+def leave_now(code: int) -> NoReturn:
+    """End the process without waiting for its threads."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

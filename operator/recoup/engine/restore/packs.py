@@ -49,6 +49,7 @@ class Workers:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="restore")
         self._running: list[Future[None]] = []
         self._stop = threading.Event()
+        self._patient = True
         self._buffer = _Buffer()
 
     def submit(self, jobs: Sequence[PackJob]) -> None:
@@ -62,17 +63,19 @@ class Workers:
         try:
             for future in running:
                 future.result()
-        except BaseException:
+        except BaseException as error:
             self._stop.set()
             for future in running:
                 future.cancel()
-            wait(running)
+            self._patient = isinstance(error, Exception)
+            if self._patient:
+                wait(running)
             raise
 
     def close(self) -> None:
-        """End the threads; what has not begun never will."""
+        """End the threads; what has not begun never will. After an interrupt nobody waits for a thread that waits for the network."""
         self._stop.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=self._patient, cancel_futures=True)
 
     def _work(self, job: PackJob) -> None:
         """All blocks of a job; those that turn out to be damaged once more from a fresh copy: it may have happened on the way."""

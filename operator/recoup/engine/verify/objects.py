@@ -8,6 +8,7 @@ from __future__ import annotations
 import mmap
 import threading
 from array import array
+from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -27,6 +28,7 @@ from recoup.report import Progress
 
 SLICES = 30
 """V2 reads one slice a day: all of them in 30 days."""
+_AHEAD = 256
 _THREADS = {1: 16, 2: 8, 3: 4, 4: 3}
 
 
@@ -44,20 +46,20 @@ class ObjectChecker:
 
     def run(self, objects: Iterable[tuple[str, Live, bool]]) -> None:
         """Check all of them, reading those whose third part says so. Raises what the store raises when it is away."""
-        with ThreadPoolExecutor(_THREADS[self._level], thread_name_prefix="verify") as pool:
-            waiting: list[Future[None]] = []
-            try:
-                for name, live, whole in objects:
-                    waiting.append(pool.submit(self._check, name, live, whole=whole))
-                    if len(waiting) >= 256:
-                        for future in waiting:
-                            future.result()
-                        waiting = []
-                for future in waiting:
-                    future.result()
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+        pool = ThreadPoolExecutor(_THREADS[self._level], thread_name_prefix="verify")
+        waiting: deque[Future[None]] = deque()
+        try:
+            for name, live, whole in objects:
+                waiting.append(pool.submit(self._check, name, live, whole=whole))
+                if len(waiting) >= _AHEAD:
+                    waiting.popleft().result()
+            while waiting:
+                waiting.popleft().result()
+        except BaseException as error:
+            # After an interrupt nobody waits for a thread that waits for the network.
+            pool.shutdown(wait=isinstance(error, Exception), cancel_futures=True)
+            raise
+        pool.shutdown()
 
     def _check(self, name: str, live: Live, *, whole: bool) -> None:
         read = 0
