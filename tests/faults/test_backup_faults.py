@@ -182,6 +182,7 @@ def pods_refused() -> None:
         "message": "exceeded quota: pods",
     }
     world.kube.put(CORE_EVENT, event)
+    world.pass_time(minutes=1)
     controller.look(SNAPSHOT_KEY)
     assert ready(world)[1] == "MoverPodNotCreated"
     assert "exceeded quota: pods" in ready(world)[2]

@@ -19,6 +19,9 @@ from recoup.plan.observed import Progress
 STALL_LIMIT = timedelta(minutes=15)
 """How long one step may show no sign of life before it is given up."""
 
+START_GRACE = timedelta(seconds=30)
+"""How long a pod may take to start before anybody is told why it does not: volumes are bound and images fetched in that time."""
+
 MAX_ATTEMPTS = 3
 OUT_OF_MEMORY = "OOMKilled"
 """What the kubelet says of a container that went over its memory limit; there is no termination message then."""
@@ -95,8 +98,11 @@ def judge_mover(job: Object, pod: Object | None, *, now: datetime, warnings: dic
     started = _running_since(pod)
     if started is not None:
         return Verdict(state=MoverState.RUNNING, since=started)
+    age = now - parse_time(job["metadata"]["creationTimestamp"])
+    if age < START_GRACE:
+        return Verdict(state=MoverState.RUNNING)
     reason, message = _why_not_started(job, pod, warnings)
-    if now - parse_time(job["metadata"]["creationTimestamp"]) >= STALL_LIMIT:
+    if age >= STALL_LIMIT:
         return Verdict(state=MoverState.FAILED, reason=reason, message=f"{message}; given up after {to_duration(STALL_LIMIT)}", since=now)
     return Verdict(state=MoverState.RUNNING, reason=reason, message=message)
 

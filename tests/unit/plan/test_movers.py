@@ -101,6 +101,11 @@ def test_a_pod_that_does_not_start_says_why_and_is_given_up_in_the_end(pods: Obj
     assert words in old.message
 
 
+def test_a_pod_that_is_just_starting_is_no_trouble() -> None:
+    fresh = judge_mover(job(created="2026-11-23T11:59:40Z"), pod({"waiting": {"reason": "ContainerCreating"}}), now=NOW, warnings={})
+    assert (fresh.state, fresh.reason, fresh.message) == (MoverState.RUNNING, "", "")
+
+
 def test_attempts_are_three_with_pauses_in_between() -> None:
     failed = Verdict(state=MoverState.FAILED, retry=True, since=NOW)
     assert retry_at(1, failed, NOW) == NOW + timedelta(seconds=15)
