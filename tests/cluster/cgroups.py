@@ -58,9 +58,9 @@ def members(cluster: str) -> set[int]:
     """Every process of the cluster: the node's own and all of its pods'."""
     found: set[int] = set()
     for mount in hierarchies():
-        for listing in (mount / top(cluster)).rglob("cgroup.procs"):
+        for folder, _, _ in os.walk(mount / top(cluster)):  # which passes over folders that go away meanwhile
             try:
-                found.update(int(pid) for pid in listing.read_text().split())
+                found.update(int(pid) for pid in Path(folder, "cgroup.procs").read_text().split())
             except OSError:  # the cgroup went away while we looked
                 continue
     return found
