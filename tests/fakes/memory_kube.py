@@ -83,12 +83,13 @@ class MemoryKube:
             self._store(resource, present, merged)
             return copied(self.objects.get(_place(resource, namespace, name), merged))
 
-    def apply_status(self, resource: Resource, namespace: str | None, name: str, uid: str, status: Object) -> Object:
+    def apply_status(self, resource: Resource, seen: Object, status: Object) -> Object:
+        namespace, name = seen["metadata"].get("namespace"), seen["metadata"]["name"]
         with self._lock:
             self._write("apply_status", resource, name)
             present = self._find(resource, namespace, name)
-            if present["metadata"]["uid"] != uid:
-                raise failures.Conflict(f"PATCH {resource.kind} {name}: uid is another")
+            if present["metadata"]["resourceVersion"] != seen["metadata"]["resourceVersion"]:
+                raise failures.Conflict(f"PATCH {resource.kind} {name}: changed since it was seen")
             self._store(resource, present, {**present, "status": copied(status)})
             return copied(self._find(resource, namespace, name))
 

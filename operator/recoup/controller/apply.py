@@ -50,9 +50,7 @@ def apply_status(kube: Kube, owner: Object, plan: Plan, *, now: datetime, instan
     """Write the status if it differs, then the Events; returns the number of writes. `owner` is the custom resource as read."""
     writes = 0
     if plan.status is not None and differs(plan.status, owner.get("status") or {}):
-        resource = resource_of(owner["apiVersion"], owner["kind"])
-        metadata = owner["metadata"]
-        kube.apply_status(resource, metadata.get("namespace"), metadata["name"], metadata["uid"], plan.status)
+        kube.apply_status(resource_of(owner["apiVersion"], owner["kind"]), owner, plan.status)
         writes += 1
     post_events(kube, owner, plan.events, now=now, instance=instance)
     return writes + len(plan.events)

@@ -59,6 +59,10 @@ class Rejected(Invalid):
     reason = "Rejected"
 
 
+_UNTYPED = "failed to create typed patch object"
+"""Said with HTTP 500 of a server-side apply that does not fit the schema: an older CRD, and nothing that passes by itself."""
+
+
 def from_answer(call: str, code: int, status: Any, retry_after: str | None = None) -> RecoupError:
     """Translate a failed answer. `call` names verb and object; `status` is the decoded metav1.Status or None."""
     body: dict[str, Any] = status if isinstance(status, dict) else {}
@@ -70,7 +74,7 @@ def from_answer(call: str, code: int, status: Any, retry_after: str | None = Non
         return AlreadyExists(message) if reason == "AlreadyExists" else Conflict(message)
     if code == 403:
         return _forbidden(message, body)
-    if code in (400, 405, 406, 413, 415, 422):
+    if code in (400, 405, 406, 413, 415, 422) or _UNTYPED in message:
         return Rejected(message)
     if code == 401:
         return Unavailable(message)  # a token that expired between two reads of its file; the next call reads it again

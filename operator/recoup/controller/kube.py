@@ -51,8 +51,12 @@ class Kube(Protocol):
     def patch(self, resource: Resource, namespace: str | None, name: str, patch: Object) -> Object:
         """Merge patch; metadata.uid and metadata.resourceVersion inside are preconditions (Conflict)."""
 
-    def apply_status(self, resource: Resource, namespace: str | None, name: str, uid: str, status: Object) -> Object:
-        """Server-side apply of our full set of status fields; Conflict if the object is another one by now."""
+    def apply_status(self, resource: Resource, seen: Object, status: Object) -> Object:
+        """Server-side apply of our full set of status fields to the object as it was `seen`; Conflict if it changed since.
+
+        The resource version is what keeps a status off an object that was made anew under the name: a uid in the patch would not,
+        the server ignores it on the status of custom resources.
+        """
 
     def delete(self, resource: Resource, namespace: str | None, name: str, *, uid: str) -> None:
         """DELETE of exactly this object in the background; Gone if absent, Conflict if another has its name."""
@@ -102,11 +106,11 @@ class ApiServer:
                 raise failures.Conflict(str(error)) from error
             raise
 
-    def apply_status(self, resource: Resource, namespace: str | None, name: str, uid: str, status: Object) -> Object:
-        metadata = {"name": name, "uid": uid} | ({"namespace": namespace} if namespace else {})
+    def apply_status(self, resource: Resource, seen: Object, status: Object) -> Object:
+        metadata = {key: seen["metadata"][key] for key in ("name", "namespace", "uid", "resourceVersion") if key in seen["metadata"]}
         body = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, "status": status}
         query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict", "force": "true"}
-        path = resource.path(namespace, name, "status")
+        path = resource.path(metadata.get("namespace"), metadata["name"], "status")
         return self._json("PATCH", resource, path, body, query=query, media="application/apply-patch+yaml")
 
     def delete(self, resource: Resource, namespace: str | None, name: str, *, uid: str) -> None:

@@ -41,6 +41,7 @@ class Router:
         self._seen: dict[str, tuple[Key, object]] = {}
         self._over: dict[str, str] = {}
         self._children: dict[str, object] = {}
+        self._verdicts: dict[str, object] = {}
 
     def owner_event(self, kind: str, event: str | None, body: Body) -> None:
         metadata = body["metadata"]
@@ -58,6 +59,20 @@ class Router:
             self._changed(key, 0.0)
         if kind == SNAPSHOT.kind:
             self._tell_policy(key, event, body)
+        if kind == LOCATION.kind:
+            self._tell_users(key, body)
+
+    def _tell_users(self, location: Key, body: Body) -> None:
+        """Policies say whether their location is fine, and runs wait for it: a changed condition of it, which is rare, wakes them all."""
+        conditions = (body.get("status") or {}).get("conditions") or ()
+        verdict = sorted((str(c.get("type")), str(c.get("status")), str(c.get("reason"))) for c in conditions)
+        before = self._verdicts.get(location.name)
+        self._verdicts[location.name] = verdict
+        if before is None or before == verdict:
+            return
+        for uid, (key, _) in list(self._seen.items()):
+            if key.kind in (POLICY.kind, SNAPSHOT.kind, RESTORE.kind) and uid not in self._over:
+                self._changed(key, SETTLE)
 
     def _tell_policy(self, key: Key, event: str | None, body: Body) -> None:
         """A policy says how its newest runs ended, so the end of a run is news for it."""

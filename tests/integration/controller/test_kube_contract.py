@@ -11,9 +11,10 @@ from kubernetes.client import Configuration
 
 from recoup.controller import failures
 from recoup.controller.kube import ApiServer, Kube
-from recoup.controller.resources import LEASE, NAMESPACE, PVC, SECRET, VOLUME_SNAPSHOT, Resource
+from recoup.controller.resources import LEASE, NAMESPACE, PVC, SECRET, SNAPSHOT, VOLUME_SNAPSHOT, Resource
 from tests.fakes.memory_kube import MemoryKube
 from tests.integration.controller.conftest import ControlPlane
+from tests.integration.controller.process import install
 
 _numbers = count()
 
@@ -156,7 +157,7 @@ def test_a_quota_says_that_it_is_a_quota(control_plane: ControlPlane) -> None:
         quota, {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none", "namespace": "full"}, "spec": spec}
     )
     status = {"hard": spec["hard"], "used": {"persistentvolumeclaims": "0"}}  # what the quota controller would write
-    kube.apply_status(quota, "full", "none", made["metadata"]["uid"], status)
+    kube.apply_status(quota, made, status)
     with pytest.raises(failures.QuotaExceeded, match="exceeded quota"):
         kube.create(PVC, claim("full", "data"))
 
@@ -179,3 +180,47 @@ def test_a_long_list_comes_in_pages_and_complete(control_plane: ControlPlane, mo
     calls.clear()
     assert len(kube.list(PVC, "pages")) == 10
     assert calls == ["GET PersistentVolumeClaim"] * 4
+
+
+def test_a_status_is_exactly_what_we_last_said_whatever_others_add(control_plane: ControlPlane) -> None:
+    """Server-side apply with conditions as a list-map: ours that we drop go, another manager's stay, the order does not matter."""
+    kube = control_plane.kube()
+    install(kube, "status")
+    spec = {"policyRef": {"name": "p"}}
+    metadata = {"name": "s", "namespace": "status"}
+    made = kube.create(SNAPSHOT, {"apiVersion": SNAPSHOT.api_version, "kind": "BackupSnapshot", "metadata": metadata, "spec": spec})
+
+    def condition(kind: str, status: str = "True") -> dict[str, Any]:
+        return {"type": kind, "status": status, "reason": "R", "message": "m", "lastTransitionTime": "2026-11-23T12:00:00Z"}
+
+    def seen() -> dict[str, Any]:
+        return kube.get(SNAPSHOT, "status", "s")
+
+    kube.apply_status(SNAPSHOT, made, {"conditions": [condition("Ready"), condition("Stalled")], "location": "here"})
+    foreign = {"status": {"conditions": [*seen()["status"]["conditions"], condition("Foreign")]}}
+    path = SNAPSHOT.path("status", "s", "status")
+    kube._json("PATCH", SNAPSHOT, path, foreign, query={"fieldManager": "somebody"}, media="application/merge-patch+json")
+    after = kube.apply_status(SNAPSHOT, seen(), {"conditions": [condition("Ready", "False")]})["status"]
+    assert {c["type"]: c["status"] for c in after["conditions"]} == {"Ready": "False", "Foreign": "True"}
+    assert "location" not in after
+    same = kube.apply_status(SNAPSHOT, before := seen(), {"conditions": [condition("Ready", "False")]})
+    assert same["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+    with pytest.raises(failures.Rejected, match="typo"):
+        kube.apply_status(SNAPSHOT, before, {"typo": 1})
+
+
+def test_a_status_never_lands_on_an_object_made_anew_under_the_name(control_plane: ControlPlane) -> None:
+    kube = control_plane.kube()
+    install(kube, "status")
+    wanted: dict[str, Any] = {
+        "apiVersion": SNAPSHOT.api_version,
+        "kind": "BackupSnapshot",
+        "metadata": {"name": "again", "namespace": "status"},
+        "spec": {"policyRef": {"name": "p"}},
+    }
+    first = kube.create(SNAPSHOT, wanted)
+    kube.delete(SNAPSHOT, "status", "again", uid=first["metadata"]["uid"])
+    kube.create(SNAPSHOT, wanted)
+    with pytest.raises(failures.Conflict):
+        kube.apply_status(SNAPSHOT, first, {"location": "of the first"})
+    assert not kube.get(SNAPSHOT, "status", "again").get("status")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from recoup.controller import failures
 from recoup.controller.kube import ApiServer
-from recoup.controller.resources import EVENT, JOB, LEASE, NAMESPACE, POLICY, PVC, RESTORE
+from recoup.controller.resources import EVENT, JOB, LEASE, LOCATION, NAMESPACE, POLICY, PVC, RESTORE, SECRET
 from tests.integration.controller.conftest import ControlPlane
 from tests.integration.controller.process import Controller, install, wait_for
 
@@ -155,6 +156,30 @@ def test_with_a_lease_an_absent_api_server_ends_the_leader_and_its_successor_goe
     make_policy(kube, namespace)
     wait_for("the policy has a status", lambda: ready_reason(kube, namespace))
     assert again.stop() == 0
+
+
+def test_a_location_that_can_not_be_reached_says_so_and_no_secret_shows_in_the_log(kube: ApiServer, start: Start) -> None:
+    canary = "canary-4711-secret-access-key"
+    data = {"accessKeyID": base64.b64encode(b"AKIA").decode(), "secretAccessKey": base64.b64encode(canary.encode()).decode()}
+    metadata = {"name": "away-s3", "namespace": "recoup-system"}
+    kube.create(SECRET, {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})
+    s3 = {"bucket": "acme", "endpoint": "http://127.0.0.1:1", "credentialsSecretRef": {"name": "away-s3"}}
+    keys = [{"name": "k", "secret": {"secretRef": {"name": "key"}}}]
+    spec = {"s3": s3, "encryption": {"keys": keys}}
+    kube.create(LOCATION, {"apiVersion": LOCATION.api_version, "kind": "BackupLocation", "metadata": {"name": "away"}, "spec": spec})
+    one = start("one", "--no-leader-election", log_level="DEBUG")
+
+    def unreachable() -> bool:
+        conditions = (kube.get(LOCATION, None, "away").get("status") or {}).get("conditions") or ()
+        return any(c["type"] == "Reachable" and c["status"] == "False" and "127.0.0.1:1" in c["message"] for c in conditions)
+
+    try:
+        wait_for("the location is said to be out of reach, and where it was looked for", unreachable)
+        assert one.stop() == 0
+        assert canary not in one.log.read_text()
+        assert canary not in str(kube.get(LOCATION, None, "away"))
+    finally:
+        kube.delete(LOCATION, None, "away", uid=kube.get(LOCATION, None, "away")["metadata"]["uid"])
 
 
 def labelled(namespace: str, name: str, owner: dict[str, Any]) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def populate(kube: ApiServer, namespaces: list[str], policies: int, snapshots: i
     def snapshot(number: int) -> None:
         place = namespaces[number % len(namespaces)]
         made = make(kube, SNAPSHOT, "BackupSnapshot", place, f"s{number}", {"policyRef": {"name": f"p{number % policies}"}})
-        kube.apply_status(SNAPSHOT, place, f"s{number}", made["metadata"]["uid"], finished_status(number))
+        kube.apply_status(SNAPSHOT, made, finished_status(number))
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(policy, range(policies)))

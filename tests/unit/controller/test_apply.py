@@ -6,6 +6,7 @@ import pytest
 
 from recoup.controller import failures
 from recoup.controller.apply import ActionFailed, NameTaken, apply_action, apply_actions, apply_status, canonical, differs
+from recoup.controller.events import post_events
 from recoup.controller.resources import EVENT, JOB, POLICY, PVC
 from recoup.plan.actions import Action, Create, Delete, EventNote, EventType, Patch, Plan
 from tests.fakes.memory_kube import MemoryKube
@@ -98,11 +99,18 @@ def test_a_status_that_says_the_same_is_not_written(kube: MemoryKube) -> None:
     assert kube.get(POLICY, "shop", "p")["status"] == {"conditions": conditions[:1]}
 
 
+def test_a_status_decided_on_an_older_state_is_not_written(kube: MemoryKube) -> None:
+    owner = policy(kube)
+    policy(kube, {"by": "another replica"})
+    with pytest.raises(failures.Conflict):
+        apply_status(kube, owner, Plan(status={"by": "us"}), now=NOW, instance="i")
+
+
 def test_an_event_is_posted_once_for_one_state_of_the_object(kube: MemoryKube) -> None:
     owner = policy(kube)
-    plan = Plan(status={"a": 1}, events=(EventNote(EventType.WARNING, "QuotaExceeded", "quota"),))
-    apply_status(kube, owner, plan, now=NOW, instance="i")
-    apply_status(kube, owner, plan, now=NOW, instance="another replica")
+    plan = Plan(events=(EventNote(EventType.WARNING, "QuotaExceeded", "quota"),))
+    post_events(kube, owner, plan.events, now=NOW, instance="i")
+    post_events(kube, owner, plan.events, now=NOW, instance="another replica")
     events = kube.list(EVENT, "shop")
     assert [(event["reason"], event["note"], event["type"]) for event in events] == [("QuotaExceeded", "quota", "Warning")]
     assert events[0]["regarding"]["uid"] == owner["metadata"]["uid"]

@@ -61,6 +61,21 @@ def test_the_end_of_a_run_is_news_for_its_policy_once(heard: Heard) -> None:
     assert heard.changed[2:] == [Key("BackupPolicy", "shop", "p")]
 
 
+def test_a_location_that_changes_its_mind_wakes_who_waits_for_it_and_not_what_is_over(heard: Heard) -> None:
+    place = owner(name="frankfurt", uid="l1")
+    over = owner(name="old", uid="u2") | {"spec": {"policyRef": {"name": "p"}}, "status": {"completedAt": "t"}}
+    waiting = owner(name="new", uid="u3") | {"spec": {"policyRef": {"name": "p"}}}
+    heard.router.owner_event("BackupPolicy", None, owner())
+    heard.router.owner_event("BackupSnapshot", None, over)
+    heard.router.owner_event("BackupSnapshot", None, waiting)
+    heard.router.owner_event("BackupLocation", None, place)
+    heard.changed.clear()
+    good = {"status": {"conditions": [{"type": "Ready", "status": "True", "reason": "Usable"}]}}
+    for _ in range(2):
+        heard.router.owner_event("BackupLocation", "MODIFIED", place | good)
+    assert sorted(heard.changed) == [Key("BackupPolicy", "shop", "p"), Key("BackupSnapshot", "shop", "new")]
+
+
 def test_a_child_leads_to_its_owner(heard: Heard) -> None:
     labels = owner_labels(kind="BackupSnapshot", namespace="shop", name="run", uid="u1")
     for event in ("MODIFIED", "DELETED", None):
