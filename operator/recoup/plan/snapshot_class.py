@@ -49,5 +49,8 @@ def per_namespace_secrets(storage_class: Object | None) -> Refusal | None:
 def _unusable(place: str, driver: str, wanted: str, classes: tuple[Object, ...]) -> Refusal:
     other = next((item.get("driver") for item in classes if item["metadata"]["name"] == wanted), None)
     why = f"is for driver {other}, not {driver}" if other else "does not exist"
-    message = f"{place}: VolumeSnapshotClass {wanted} {why}; correct spec.capture.volumeSnapshotClassName of the policy"
+    fitting = ", ".join(sorted(item["metadata"]["name"] for item in classes if item.get("driver") == driver)) or "none"
+    message = (
+        f"{place}: VolumeSnapshotClass {wanted} {why}; correct spec.capture.volumeSnapshotClassName of the policy (fitting: {fitting})"
+    )
     return Refusal("NoVolumeSnapshotClass", message)
