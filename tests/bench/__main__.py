@@ -80,9 +80,8 @@ def _data_set(name: str, options: argparse.Namespace, work: Path, target: Path) 
             for tool in tools:
                 cost = _step(step, tool, source, target / f"restored-{tool.name}")
                 costs[tool.name][step].append(cost)
-                say(
-                    f"{name} {step:<12} {tool.name:<7} {cost.wall:7.2f} s wall {cost.cpu:7.2f} s cpu {cost.peak >> 20:5} MiB {cost.stored / 1e6:9.2f} MB"
-                )
+                used = f"{cost.wall:7.2f} s wall {cost.cpu:7.2f} s cpu {cost.peak >> 20:5} MiB {cost.stored / 1e6:9.2f} MB"
+                say(f"{name} {step:<12} {tool.name:<7} {used}")
         for tool in tools:
             shutil.rmtree(tool.home)
     shutil.rmtree(source)

@@ -93,10 +93,10 @@ def _cluster(folder: Path) -> Iterator[KindCluster]:
 
 
 def _idle(product: Product) -> float:
-    """API requests a minute, Leases and probes included, of a controller that has nothing to do."""
+    """API requests a minute, Leases and readiness included, of a controller that has nothing to do."""
     audit = Audit(product.node)
     time.sleep(IDLE_SECONDS)
-    return _api_requests(audit, leases=True) * 60 / IDLE_SECONDS
+    return _api_requests(audit, background=True) * 60 / IDLE_SECONDS
 
 
 def _round(product: Product, number: int, scale: float) -> Round:
@@ -107,9 +107,10 @@ def _round(product: Product, number: int, scale: float) -> Round:
         script = Path(datasets.__file__).read_text() + f"\nmake_d2(Path('/data/d2'), {scale})\n"
         team.job("make", f"python3 - <<'END'\n{script}\nEND\nsync", data="/data")
         team.finish("make", 1200)
-        first = _measured(product, team, "first backup", lambda: _backup(team, "first"))
-        unchanged = _measured(product, team, "unchanged backup", lambda: _backup(team, "unchanged"))
-        restore = _measured(product, team, "restore", lambda: _restore(team))
+        s3 = S3Requests(product.server)
+        first = _measured(product, team, s3, "first backup", lambda: _backup(team, "first"))
+        unchanged = _measured(product, team, s3, "unchanged backup", lambda: _backup(team, "unchanged"))
+        restore = _measured(product, team, s3, "restore", lambda: _restore(team))
         team.job("compare", "diff -r /data/d2 /copy/d2 && find /copy/d2 -type f | wc -l", data="/data", copy="/copy")
         files = int(team.finish("compare", 600))
         if files != round(datasets.FILES * scale):
@@ -127,10 +128,10 @@ def _restore(team: Team) -> None:
     team.wait_ready(RESTORE, "back", 600)
 
 
-def _measured(product: Product, team: Team, what: str, run: Callable[[], None]) -> Run:
+def _measured(product: Product, team: Team, s3: S3Requests, what: str, run: Callable[[], None]) -> Run:
     """Requests are counted until everything of the run is cleaned up, times until Ready."""
     load = os.getloadavg()[0]
-    audit, s3 = Audit(product.node), S3Requests(product.server)
+    audit = Audit(product.node)
     with MoverWatch(NAME) as watch:
         began = time.time()
         run()
@@ -144,7 +145,7 @@ def _measured(product: Product, team: Team, what: str, run: Callable[[], None]) 
         after=ended - mover.ended,
         mover_cpu=mover.cpu,
         mover_anonymous=mover.anonymous,
-        api_requests=_api_requests(audit, leases=False),
+        api_requests=_api_requests(audit, background=False),
         s3_requests=s3.since(),
         controller_memory=max(controllers_memory(NAME)),
         load=load,
@@ -153,6 +154,6 @@ def _measured(product: Product, team: Team, what: str, run: Callable[[], None]) 
     return measured
 
 
-def _api_requests(audit: Audit, *, leases: bool) -> int:
-    """Finished requests of every account of ours."""
-    return sum(r.user.startswith(ACCOUNTS) and (leases or r.resource != "leases") for r in audit.requests())
+def _api_requests(audit: Audit, *, background: bool) -> int:
+    """Finished requests of every account of ours, with what goes on at all times (Leases, readiness) or without."""
+    return sum(r.user.startswith(ACCOUNTS) and (background or r.resource not in ("leases", "")) for r in audit.requests())

@@ -18,14 +18,16 @@ _SETTLE = 12.0
 
 
 class S3Requests:
-    """Counts from its making on, everybody's requests."""
+    """Everybody's requests, from the making of this object on, or from the last time they were asked for."""
 
     def __init__(self, server: S3Server) -> None:
         self._server = server
         self._before = self._total()
 
     def since(self) -> int:
-        return self._total() - self._before
+        total = self._total()
+        before, self._before = self._before, total
+        return total - before
 
     def _total(self) -> int:
         time.sleep(_SETTLE)
