@@ -31,10 +31,10 @@ from recoup.engine.source.attributes import XATTR_INLINE, Attributes, XattrReade
 from recoup.engine.source.files import FileChanged
 from recoup.engine.source.walk import Directory, OnError
 
-LEAF_ENTRIES: Final = 128
-"""Entries of a leaf on average. Leaves are small because one changed file rewrites one."""
-LEAF_LEAST: Final = 32
-LEAF_MOST: Final = 1024
+LEAF_ENTRIES: Final = 32
+"""Entries of a leaf on average, besides the least. Leaves are small because one changed file rewrites one."""
+LEAF_LEAST: Final = 16
+LEAF_MOST: Final = 256
 LEAF_LISTINGS: Final = 64
 """Directories of a leaf at most: their descriptors stay open until it is built."""
 LEAF_BYTES: Final = 256 << 10
@@ -82,6 +82,10 @@ class _Built:
     directories: int
     size: int
 
+
+_MIX: Final = 0x9E3779B1
+_BORDER: Final = (LEAF_ENTRIES - 1) << 27
+"""A name ends a leaf if these bits of its mixed checksum are 0. The checksum alone is linear: numbered names would come in clumps."""
 
 PutRows = Callable[[bytes], Locator]
 PutBlock = Callable[[BlockKind, bytes], bytes]
@@ -131,7 +135,7 @@ class LeafMaker:
         xattrs = self._xattrs.read_all(names, stats)
         seed, crc = self._seed, zlib.crc32
         start = 0
-        for border in [index for index, name in enumerate(names) if crc(name, seed) % LEAF_ENTRIES == 0]:
+        for border in [index for index, name in enumerate(names) if crc(name, seed) * _MIX & _BORDER == 0]:
             start = self._fill(directory, start, border, xattrs)
             if self._count + border - start >= LEAF_LEAST:
                 self._part(directory, start, border, xattrs)
