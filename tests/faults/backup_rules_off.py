@@ -126,6 +126,11 @@ def stalled_by_the_clock(patch: Patch) -> None:
     patch.setattr("recoup.plan.snapshot_volume.is_stalled", lambda since, _known, _seen, now: now - since >= movers.STALL_LIMIT)
 
 
+def any_vault(patch: Patch) -> None:
+    """The status is believed."""
+    patch.setattr(snapshot, "_run", lambda *arguments: msgspec.structs.replace(_RUN(*arguments), foreign_vault=False))
+
+
 def ignore_cancel(patch: Patch) -> None:
     patch.setattr(snapshot, "_run", lambda *arguments: msgspec.structs.replace(_RUN(*arguments), cancel=False))
 

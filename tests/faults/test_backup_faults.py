@@ -12,7 +12,18 @@ from typing import Any
 import pytest
 
 from recoup.controller import failures
-from recoup.controller.resources import CORE_EVENT, JOB, LOCATION, POD, POLICY, PVC, SNAPSHOT, VOLUME_SNAPSHOT, VOLUME_SNAPSHOT_CONTENT
+from recoup.controller.resources import (
+    CORE_EVENT,
+    JOB,
+    LOCATION,
+    POD,
+    POLICY,
+    PVC,
+    SECRET,
+    SNAPSHOT,
+    VOLUME_SNAPSHOT,
+    VOLUME_SNAPSHOT_CONTENT,
+)
 from recoup.errors import Retryable
 from tests.faults import backup_rules_off as off
 from tests.faults.driver import SNAPSHOT_KEY, SWEEP, Controller, a_location, condition, shop, start
@@ -323,6 +334,22 @@ def policy_deleted_meanwhile() -> None:
     assert ready(world)[:2] == ("True", "RecoveryPointStored")
 
 
+def forged_vault() -> None:
+    """Somebody who may write statuses puts another namespace's vault there: no mover gets its keys."""
+    world = shop("data-0")
+    controller = start(world)
+    controller.run(SNAPSHOT_KEY, until=lambda: bool(status_of(world).get("run")))
+    found = world.get(SNAPSHOT, "shop", "before-upgrade")
+    world.kube.put(SECRET, {"metadata": {"name": f"catalogue-{'ee' * 16}", "namespace": "recoup-system"}})
+    world.kube.put(SNAPSHOT, found | {"status": found["status"] | {"vault": "ee" * 16}})
+    controller.run(SNAPSHOT_KEY)
+    assert volume(world).get("reason") == "VaultMismatch"
+    assert world.points == []
+    world.pass_time(minutes=11)  # the keys Job of the real vault goes by itself
+    world.settle()
+    assert_nothing_of_ours(world, disks=1)
+
+
 def location_away_at_the_end() -> None:
     """The mover ended while the bucket can't be read: nothing is claimed, nothing is started again, and it heals."""
     world = shop("data-0")
@@ -392,6 +419,7 @@ CASES: dict[str, tuple[Callable[[], None], Callable[[Patch], None]]] = {
     "cancelled": (cancelled, off.ignore_cancel),
     "policy edited": (policy_edited_meanwhile, off.follow_the_policy),
     "policy deleted": (policy_deleted_meanwhile, off.need_the_policy),
+    "forged vault": (forged_vault, off.any_vault),
     "location away at the end": (location_away_at_the_end, off.give_up_unread),
     "nothing selected": (nothing_selected, off.empty_is_fine),
     "a named PVC is missing": (named_claim_missing, off.ignore_missing),

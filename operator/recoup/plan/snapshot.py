@@ -18,7 +18,7 @@ from recoup.plan.capture import Terms, release
 from recoup.plan.objects.identity import Owner
 from recoup.plan.observed import SnapshotObserved
 from recoup.plan.refusals import admit
-from recoup.plan.snapshot_resolve import location_name, resolve_run, vault_of
+from recoup.plan.snapshot_resolve import home_vault, location_name, resolve_run, vault_of
 from recoup.plan.snapshot_status import describe_run, is_over, note_outcome, refused_status
 from recoup.plan.snapshot_volume import Run, needs_catalogue, step_volume
 from recoup.plan.vault_keys import drop_finished_keys_jobs
@@ -121,11 +121,14 @@ def _run(observed: SnapshotObserved, snapshot: BackupSnapshot, now: datetime) ->
         snapshot_class=status.run.volume_snapshot_class_name,
         now=now,
     )
+    location = decode(BackupLocation, observed.location) if observed.location else None
+    foreign = location is not None and "uid" in namespace and home_vault(location, namespace["uid"]) != status.vault
     return Run(
         terms=terms,
         resolved=status.run,
         vault=status.vault,
-        location=decode(BackupLocation, observed.location).spec if observed.location else None,
+        foreign_vault=foreign,
+        location=location.spec if location else None,
         started_at=status.started_at or now,
         cancel=snapshot.spec.cancel,
         expected=tuple(volume.uid for volume in status.volumes if volume.uid),

@@ -50,11 +50,15 @@ class Step(Struct, frozen=True):
 
 
 class Run(Struct, frozen=True, kw_only=True):
-    """What the run's volumes have in common. location is None when the BackupLocation is gone."""
+    """What the run's volumes have in common. location is None when the BackupLocation is gone.
+
+    foreign_vault: the status names a vault that is not the namespace's. Whoever may write statuses may have put it there.
+    """
 
     terms: Terms
     resolved: ResolvedRun
     vault: str
+    foreign_vault: bool
     location: BackupLocationSpec | None
     started_at: datetime
     cancel: bool
@@ -130,6 +134,9 @@ def _after_attempts(view: VolumeView, observed: SnapshotObserved, run: Run, verd
 
 def _start(view: VolumeView, observed: SnapshotObserved, run: Run, attempt: int) -> Step:
     """Continue the hand-over and, once the movers' claim is there, make the mover."""
+    if run.foreign_vault:
+        message = f"status.vault {run.vault} is not the vault of namespace {run.terms.owner.namespace} at this location"
+        return _fail(view, "VaultMismatch", f"{message}; create another BackupSnapshot")
     handover = continue_handover(view, observed, run.terms)
     if handover.refusal is not None:
         return _fail(view, handover.refusal.reason, handover.refusal.message, actions=handover.actions)
