@@ -36,6 +36,8 @@ PROGRESS_EVERY = 10.0
 """Seconds between two reads of one pod's log."""
 PROGRESS_BYTES = 4096
 JOB_NAME = "batch.kubernetes.io/job-name"
+WARNINGS_AFTER = timedelta(seconds=5)
+"""What has existed for less is on its way; its Events are not asked for."""
 LEFTOVERS_FOR = timedelta(seconds=20)
 """How long one list of all children serves for owners that are at rest."""
 
@@ -147,11 +149,12 @@ class Reader:
             self._progress.pop(uid, None)
         return found
 
-    def warnings_of(self, children: Iterable[Object]) -> dict[str, str]:
-        """By uid, the newest Warning Event about each Pod, PVC or VolumeSnapshot that waits, and each Job without a Pod."""
+    def warnings_of(self, children: Iterable[Object], now: datetime) -> dict[str, str]:
+        """By uid, the newest Warning Event about each Pod, PVC or VolumeSnapshot that waits, and each Job without a Pod, for a while."""
         seen = tuple(children)
         started = {(child["metadata"].get("labels") or {}).get(JOB_NAME) for child in seen if child["kind"] == POD.kind}
-        waiting = (child for child in seen if _waits(child) or _lacks_pod(child, started))
+        late = (child for child in seen if now - _created(child) >= WARNINGS_AFTER)
+        waiting = (child for child in late if _waits(child) or _lacks_pod(child, started))
         return {child["metadata"]["uid"]: text for child in waiting if (text := self._newest_warning(child))}
 
     def _read_progress(self, pod: Object) -> Progress | None:
@@ -182,6 +185,10 @@ def _lacks_pod(child: Object, started: set[str | None]) -> bool:
     """A Job that ended may have lost its Pod; one that works has one, unless a quota or an admission refuses it."""
     ended = (child.get("status") or {}).get("conditions")
     return child["kind"] == JOB.kind and not ended and child["metadata"]["name"] not in started
+
+
+def _created(child: Object) -> datetime:
+    return datetime.fromisoformat(child["metadata"]["creationTimestamp"])
 
 
 def _waits(child: Object) -> bool:

@@ -30,7 +30,7 @@ class LocationReconciler:
     def __init__(self, reader: Reader, catalogues: Catalogues, ledger: FailureLedger) -> None:
         self._reader, self._catalogues, self._ledger = reader, catalogues, ledger
 
-    def observe(self, obj: Object, now: datetime) -> LocationObserved:  # noqa: ARG002  # nothing here depends on the time
+    def observe(self, obj: Object, now: datetime) -> LocationObserved:
         reader, uid = self._reader, obj["metadata"]["uid"]
         reading = self._look(obj)
         children = reader.children(uid, (JOB, POD))
@@ -45,7 +45,7 @@ class LocationReconciler:
             children=children,
             reading=reading,
             vaults=tuple(to_vault(secret) for secret in catalogues),
-            warnings=reader.warnings_of(children),
+            warnings=reader.warnings_of(children, now),
             failures=self._ledger.of(uid),
         )
 

@@ -37,10 +37,10 @@ class RestoreReconciler:
         status = decode(RestoreRequest, obj).status
         if status.completed_at is not None:
             return structs.replace(self._observe_rest(obj, status.completed_at, now), failures=known)
-        observed = self._observe_work(obj)
+        observed = self._observe_work(obj, now)
         at_work = _all_at_work(status, observed, now)
         if obj["spec"].get("cancel") or not at_work:
-            observed = self._observe_volumes(obj, observed)
+            observed = self._observe_volumes(obj, observed, now)
         before = (RestoreState.WAITING, RestoreState.RESTORING)
         to_start = status.plan is None or not status.volumes or any(volume.state in before for volume in status.volumes)
         if to_start and not at_work:
@@ -53,16 +53,17 @@ class RestoreReconciler:
         children = reader.leftovers(metadata["uid"], completed_at, now, CHILDREN)
         if not children:
             return RestoreObserved(request=obj, around=reader.around)
-        return self._observe_volumes(obj, RestoreObserved(request=obj, around=reader.around, children=children), listed=True)
+        work = RestoreObserved(request=obj, around=reader.around, children=children)
+        return self._observe_volumes(obj, work, now, listed=True)
 
-    def _observe_work(self, obj: Object) -> RestoreObserved:
+    def _observe_work(self, obj: Object, now: datetime) -> RestoreObserved:
         """The movers and how they are doing: all that matters while each volume has one at work."""
         reader = self._reader
         children = reader.jobs_and_pods(f"{MANAGED_BY}={MANAGER},{OWNER_UID}={obj['metadata']['uid']}")
-        progress, warnings = reader.progress_of(children), reader.warnings_of(children)
+        progress, warnings = reader.progress_of(children), reader.warnings_of(children, now)
         return RestoreObserved(request=obj, around=reader.around, children=children, progress=progress, warnings=warnings)
 
-    def _observe_volumes(self, obj: Object, work: RestoreObserved, *, listed: bool = False) -> RestoreObserved:
+    def _observe_volumes(self, obj: Object, work: RestoreObserved, now: datetime, *, listed: bool = False) -> RestoreObserved:
         """The claims and volumes on both sides. `listed`: `work` has ours already."""
         reader, own, uid = self._reader, obj["metadata"]["namespace"], obj["metadata"]["uid"]
         claims = reader.claims(own)
@@ -71,7 +72,7 @@ class RestoreReconciler:
             stored = reader.children(uid, (PVC, PV))
         stored += self._handed_over(stored, claims, uid)
         movers = tuple(child for child in work.children if child["kind"] in (JOB.kind, POD.kind))
-        warnings = work.warnings | reader.warnings_of(stored)
+        warnings = work.warnings | reader.warnings_of(stored, now)
         return structs.replace(work, namespace=reader.namespace(own), claims=claims, children=(*stored, *movers), warnings=warnings)
 
     def _observe_source(self, obj: Object, volumes: RestoreObserved, now: datetime) -> RestoreObserved:

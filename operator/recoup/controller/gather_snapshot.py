@@ -42,10 +42,10 @@ class SnapshotReconciler:
         if status.completed_at is not None:
             return self._observe_rest(obj, status.completed_at, now)
         if status.run is None and not obj["metadata"].get("deletionTimestamp"):
-            return structs.replace(self._observe_beginning(obj), failures=known)
-        observed = self._observe_work(obj)
+            return structs.replace(self._observe_beginning(obj, now), failures=known)
+        observed = self._observe_work(obj, now)
         if not _all_at_work(status, observed, now) or obj["spec"].get("cancel") or wants_catalogue(observed, now):
-            observed = self._observe_run(obj, observed, status)
+            observed = self._observe_run(obj, observed, status, now)
             if observed.location is not None and status.vault and observed.vault_ready and wants_catalogue(observed, now):
                 age = 0.0 if _was_started(status, observed) else UNSTARTED_FOR
                 catalogue, failure = read_catalogue(self._catalogues, observed.location, status.vault, now, max_age=age)
@@ -61,7 +61,7 @@ class SnapshotReconciler:
         location = reader.optional(LOCATION, None, location_name(obj, None)) if children else None
         return SnapshotObserved(snapshot=obj, around=reader.around, children=children, location=location)
 
-    def _observe_beginning(self, obj: Object) -> SnapshotObserved:
+    def _observe_beginning(self, obj: Object, now: datetime) -> SnapshotObserved:
         """Before the run is settled it has no child: what decides is the policy, its location, and the vault's keys."""
         reader, own = self._reader, obj["metadata"]["namespace"]
         namespace = reader.namespace(own)
@@ -79,10 +79,10 @@ class SnapshotReconciler:
             claims=reader.claims(own),
             keys_jobs=keys_jobs,
             vault_ready=ready,
-            warnings=reader.warnings_of(keys_jobs),
+            warnings=reader.warnings_of(keys_jobs, now),
         )
 
-    def _observe_work(self, obj: Object) -> SnapshotObserved:
+    def _observe_work(self, obj: Object, now: datetime) -> SnapshotObserved:
         """The movers and how they are doing: all that matters while each volume has one at work."""
         reader = self._reader
         children = reader.jobs_and_pods(f"{MANAGED_BY}={MANAGER},{OWNER_UID}={obj['metadata']['uid']}")
@@ -92,10 +92,10 @@ class SnapshotReconciler:
             location=reader.optional(LOCATION, None, location_name(obj, None)),
             children=children,
             progress=reader.progress_of(children),
-            warnings=reader.warnings_of(children),
+            warnings=reader.warnings_of(children, now),
         )
 
-    def _observe_run(self, obj: Object, work: SnapshotObserved, status: BackupSnapshotStatus) -> SnapshotObserved:
+    def _observe_run(self, obj: Object, work: SnapshotObserved, status: BackupSnapshotStatus, now: datetime) -> SnapshotObserved:
         """Everything else: the volumes' own objects and, until each is handed over, where they come from."""
         reader, metadata = self._reader, obj["metadata"]
         stored = reader.children(metadata["uid"], STORAGE)
@@ -107,7 +107,7 @@ class SnapshotReconciler:
             children=(*stored, *work.children),
             storage_classes=reader.storage_classes(),
             vault_ready=ready,
-            warnings=work.warnings | reader.warnings_of(stored),
+            warnings=work.warnings | reader.warnings_of(stored, now),
         )
         if vault is not None and ready:
             observed = structs.replace(observed, tickets=self._tickets(obj, vault, status), keys_jobs=self._finished_keys(vault, status))
