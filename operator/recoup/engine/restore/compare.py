@@ -23,6 +23,8 @@ from recoup.errors import Integrity
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _BUFFER = 4 * 2**20
 
+DIFFERS = "ReadBackDiffers"
+
 _FORMATS = {
     FileType.REGULAR: stat.S_IFREG,
     FileType.DIRECTORY: stat.S_IFDIR,
@@ -161,10 +163,14 @@ class Comparer:
         """Compare attributes; set them again if they differ (modes that would have locked us out come only now)."""
         hands = self._hands
         missed = differences(found, entry) if found is not None else differences(os.fstat(fd), entry)
-        if self._change and (missed or found is None):
-            apply(fd, entry, hands.wishes, hands.fetch_xattr)
-            missed = differences(os.fstat(fd), entry)
-        self._note(entry, missed + xattr_differences(fd, entry, hands.wishes, hands.fetch_xattr))
+        try:
+            if self._change and (missed or found is None):
+                apply(fd, entry, hands.wishes, hands.fetch_xattr)
+                missed = differences(os.fstat(fd), entry)
+            missed += xattr_differences(fd, entry, hands.wishes, hands.fetch_xattr)
+        except Integrity as error:
+            hands.lost_attribute(entry, error)
+        self._note(entry, missed)
 
     def _note(self, entry: Entry | WireEntry, missed: list[str]) -> None:
         for what in missed:
@@ -221,4 +227,4 @@ def _fill(fd: int, view: memoryview, offset: int) -> int:
 
 def differs(entry: Entry, what: str) -> Integrity:
     """The error for an entry that is not in the target as recorded."""
-    return Integrity(f"reading the target back: {printable(entry.path)}: {what}", reason="ReadBackDiffers")
+    return Integrity(f"reading the target back: {printable(entry.path)}: {what}", reason=DIFFERS)

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterable
 
 from recoup.engine.blocks import Blocks
-from recoup.engine.records.content import Run, iterate_runs
+from recoup.engine.records.content import Content, Run, iterate_runs
 from recoup.engine.records.manifest import Totals
 from recoup.engine.records.rows import Place
 from recoup.engine.records.tree import Entry, FileType, printable
@@ -121,7 +121,18 @@ class ContentPass:
         single = is_single(entry)
         if not single:
             begin(self._hands, pending)
-        holes = entry.size
+        try:
+            self._plan(pending, content)
+        except Integrity as error:  # its list of runs is damaged, or names a block that the refs do not know
+            pending.spoil(str(error))
+            if single:
+                self._hands.outcome.damaged.add(entry.path, str(error))
+        if pending.planned() and not single:
+            finish(self._hands, pending)  # nothing but holes, or all runs are written already
+            self._progress.advance(files=1)
+
+    def _plan(self, pending: Pending, content: Content) -> None:
+        holes = content.size
         for run in iterate_runs(self._blocks.fetch, content):
             if run.block != self._place[0]:  # neighbours in a tree share blocks
                 self._place = (run.block, self._blocks.refs.lookup(run.block))
@@ -129,8 +140,5 @@ class ContentPass:
             holes -= run.length
             if self._planner.full:
                 self._workers.submit(self._planner.take())
-        if pending.planned() and not single:
-            finish(self._hands, pending)  # nothing but holes, or all runs are written already
-            self._progress.advance(files=1)
         if holes:
             self._progress.advance(data=holes)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from recoup.engine.records.content import Run
-from recoup.engine.records.tree import Entry, WireEntry
+from recoup.engine.records.tree import Entry, Path, WireEntry
 from recoup.engine.restore.attributes import FetchXattr, Wishes, apply
 from recoup.engine.restore.beneath import Directories
 from recoup.engine.restore.outcome import Outcome
 from recoup.engine.restore.plan import Pending
+from recoup.errors import Integrity
 
 TEMPORARY = b".recoup-partial-"
 _MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -47,12 +48,24 @@ class Hands:
     names: Names
     unreadable_later: bool
     """We are not root: files that their owner may not read stay readable until they have been compared."""
+    lost_attributes: set[Path] = field(default_factory=set)
+    """Paths whose attributes could not be had whole."""
 
     def settle(self, handle: int | str, entry: Entry) -> None:
         """Set the attributes. What did not take shows in the comparison, and modes that would lock us out wait for it."""
-        apply(handle, entry, self.wishes, self.fetch_xattr, fresh=True)
+        try:
+            apply(handle, entry, self.wishes, self.fetch_xattr, fresh=True)
+        except Integrity as error:
+            self.lost_attribute(entry, error)
         if self.unreadable_later and not entry.mode & 0o400:
             os.chmod(handle, entry.mode | 0o400)  # noqa: PTH101
+
+    def lost_attribute(self, entry: Entry | WireEntry, error: Integrity) -> None:
+        """The object that holds an attribute's value is damaged: the file is not as it was. Noted once, however often it is met."""
+        path = entry.path if isinstance(entry, Entry) else ()
+        if path not in self.lost_attributes:
+            self.lost_attributes.add(path)
+            self.outcome.damaged.add(path, str(error))
 
     def not_kept(self, entry: Entry | WireEntry, what: str) -> None:
         """Note an attribute that the target does not have as recorded."""

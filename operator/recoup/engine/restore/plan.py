@@ -34,6 +34,11 @@ class Pending:
         with self._lock:
             self._outstanding += 1
 
+    def spoil(self, damage: str) -> None:
+        """The file cannot be had whole, whatever becomes of the runs that were planned."""
+        with self._lock:
+            self.damage = self.damage or damage
+
     def planned(self) -> bool:
         """All runs are planned. True if they are all done, too, so that the caller finishes the file."""
         with self._lock:

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from recoup.engine.blocks import Blocks
 from recoup.engine.records.content import Run, Scheme, iterate_runs
 from recoup.engine.records.tree import Entry, FileType, Path, printable
-from recoup.engine.restore.compare import Comparer, Missing, differs
+from recoup.engine.restore.compare import DIFFERS, Comparer, Missing, differs
 from recoup.engine.restore.files import Hands
 from recoup.engine.restore.late import restorable
 from recoup.engine.restore.target import Target, names_in
@@ -57,7 +57,7 @@ class SettlePass:
             for entry in reversed(self._awkward):
                 self._directory(entry)
             for path in self._filled:
-                raise Integrity(f"{printable(path)} is an empty directory in the recovery point, not so here", reason="ReadBackDiffers")
+                raise Integrity(f"{printable(path)} is an empty directory in the recovery point, not so here", reason=DIFFERS)
         finally:
             for future in self._ahead:
                 future.cancel()
@@ -175,6 +175,6 @@ class SettlePass:
             if self._target.is_own(name, root=not path):
                 continue
             if not (self._clean and self._target.is_leftover(name)):
-                raise Integrity(f"{printable((*path, name))} is not in the recovery point", reason="ReadBackDiffers")
+                raise Integrity(f"{printable((*path, name))} is not in the recovery point", reason=DIFFERS)
             with self._hands.directories.open(path) as folder:
                 os.unlink(name, dir_fd=folder)

@@ -16,7 +16,7 @@ from recoup.engine.records.content import iterate_runs
 from recoup.engine.records.tree import Entry, FileType, Xattr, iterate_tree
 from recoup.engine.restore.attributes import Wishes, forget_inheritance
 from recoup.engine.restore.beneath import Directories
-from recoup.engine.restore.compare import Comparer
+from recoup.engine.restore.compare import DIFFERS, Comparer
 from recoup.engine.restore.content import Budget, ContentPass, FileSink
 from recoup.engine.restore.files import Hands, Names
 from recoup.engine.restore.late import LatePass
@@ -107,7 +107,11 @@ class _TreeRestore:
         try:
             settle.run(self._entries())
         except Integrity as error:
+            if error.reason != DIFFERS:
+                raise
             raise self._target.refuse(str(error)) from error
+        if self._outcome.damaged.total:
+            raise damaged_error(self._outcome)
         self._outcome.already_there = True
         self._root()
 

@@ -93,6 +93,8 @@ class Forger:
     """Pieces that share a block."""
     _places: dict[bytes, Place] = field(default_factory=dict)
     _members: list[Member] = field(default_factory=list)
+    values: list[bytes] = field(default_factory=list)
+    """Values of extended attributes that the next tree stores as blocks; `value_id` is what an Xattr then names."""
     packs: list[str] = field(default_factory=list)
     """Names of the data objects put so far."""
 
@@ -113,6 +115,8 @@ class Forger:
         table: list[bytes] = []
         contents: list[WireContent] = []
         pending: list[tuple[Item, list[tuple[int, int, int, int, bytes]]]] = []
+        for value in self.values:
+            self._put_blocks(Kind.DATA, [(BlockKind.XATTR, value)])
         self._put_pieces([item for _, items in listings for item in items], table, pending)
         for item, runs in pending:
             if item.as_list:
@@ -148,6 +152,9 @@ class Forger:
             runs.append((offset, len(data), len(table) - 1, 0, units))
         root = self._put_blocks(Kind.REFS, [(BlockKind.DEVICE_MAP, encode(ListLeaf(0, b"".join(table), tuple(runs))))])[0]
         return self._commit(SourceKind.DEVICE, Totals(0, 0, size), device=Content(size, Scheme.FIXED, (), root))
+
+    def value_id(self, value: bytes) -> bytes:
+        return self._id(BlockKind.XATTR, value)
 
     def open(self, point: str) -> OpenPoint:
         self.unlocked.log.follow()

@@ -222,6 +222,51 @@ def test_a_damaged_pack_is_named_with_its_paths_and_the_rest_comes_back(forger: 
     assert [p.name for p in target.iterdir() if p.name.startswith(".recoup-incomplete-")]
 
 
+def test_a_damaged_list_of_runs_costs_its_file_only(forger: Forger, tmp_path: Path) -> None:
+    point = forger.tree([((), [file(b"a", b"alpha"), file(b"long", b"x" * 100_000, as_list=True), file(b"z", b"zulu")])])
+    lost: list[list[str]] = []
+    for number, (name, _) in enumerate(list(forger.store.list(f"v/{forger.unlocked.identity.vault_id.hex()}/x/"))):
+        path, target = tmp_path / "location" / name, tmp_path / f"out-{number}"
+        path.rename(tmp_path / "hidden")
+        outcome = Outcome()
+        try:
+            restore(forger.open(point), str(target), Wishes(), outcome, Progress(quiet=True))
+        except Integrity:
+            lost.append([path for path, _ in outcome.damaged.listed])
+            if outcome.damaged.total:
+                assert (target / "a").read_bytes() == b"alpha"
+                assert sorted(entry.name for entry in target.iterdir() if not entry.name.startswith(".")) == ["a", "z"]
+        path.parent.mkdir(exist_ok=True)
+        (tmp_path / "hidden").rename(path)
+    assert lost.count(["long"]) == 1
+
+
+def test_a_damaged_attribute_is_damage_not_a_remark(forger: Forger, tmp_path: Path) -> None:
+    long = b"v" * 6000
+    forger.values = [long]
+    xattrs = (Xattr(b"user.short", b"s"), Xattr(b"user.long", b"", forger.value_id(long)))
+    tree: Tree = [((), [file(b"a", b"alpha", xattrs=xattrs), directory(b"d", xattrs=xattrs), file(b"z", b"zulu")])]
+    point = forger.tree(tree)
+    holder = tmp_path / "location" / forger.packs[0]
+    holder.rename(tmp_path / "hidden")
+    outcome = Outcome()
+    with pytest.raises(Integrity) as caught:
+        restore(forger.open(point), str(tmp_path / "out"), Wishes(), outcome, Progress(quiet=True))
+    assert caught.value.reason == "ObjectDamaged"
+    assert sorted(path for path, _ in outcome.damaged.listed) == ["a", "d"]
+    assert (tmp_path / "out/z").read_bytes() == b"zulu"
+    holder.parent.mkdir(exist_ok=True)
+    (tmp_path / "hidden").rename(holder)
+
+
+def test_long_attributes_come_back_where_the_file_system_can_hold_them(forger: Forger, tmp_path: Path) -> None:
+    long = b"v" * 3000
+    forger.values = [long]
+    point = forger.tree([((), [file(b"a", b"alpha", xattrs=(Xattr(b"user.long", b"", forger.value_id(long)),))])])
+    assert bring_back(forger, point, tmp_path / "out").not_preserved.total == 0
+    assert os.getxattr(tmp_path / "out/a", "user.long") == long
+
+
 def test_after_the_object_is_healed_the_same_restore_is_finished(forger: Forger, tmp_path: Path) -> None:
     point, target = forger.tree(PLAIN), tmp_path / "out"
     hidden = tmp_path / "hidden"
