@@ -161,6 +161,7 @@ def killing(product: Product, request: pytest.FixtureRequest) -> Iterator[Killin
         place = stack.enter_context(product.make_place("killing", endpoint=proxy.endpoint))
         place.wait_ready()
         pool = stack.enter_context(ThreadPoolExecutor(AT_ONCE))
+        stack.callback(pool.shutdown, cancel_futures=True)  # of a session that was stopped
         killing = Killing(product, place, proxy)
         for phase, number in chosen(request):
             killing.outcomes[f"{phase.id} {number}"] = pool.submit(one_kill, killing, phase, number)
