@@ -30,6 +30,7 @@ def target(tmp_path: Path) -> Iterator[Path]:
         yield folder / "data"
 
 
+@pytest.mark.timeout(900)
 def test_everything_comes_back(source: Path, target: Path, tmp_path: Path) -> None:
     recoup = Recoup.make(tmp_path)
     made = recoup.json("backup", "--source", source)

@@ -102,6 +102,18 @@ def test_every_object_of_a_point_counts(forger: Forger, tmp_path: Path) -> None:
     assert check(forger, 4).good
 
 
+def test_a_damaged_list_of_runs_costs_its_file_only(forger: Forger, tmp_path: Path) -> None:
+    forger.tree([((), [file(b"a", b"alpha"), file(b"long", b"x" * 100_000, as_list=True), file(b"z", b"zulu")])])
+    lost = []
+    for name in [name for name, _ in FileStore(str(tmp_path / "location")).list("v/") if name.split("/")[2] == "x"]:
+        path = tmp_path / "location" / name
+        path.rename(tmp_path / "hidden")
+        lost += [affected.paths for affected in check(forger, 1).affected]
+        path.parent.mkdir(exist_ok=True)
+        (tmp_path / "hidden").rename(path)
+    assert lost.count(["long"]) == 1
+
+
 def test_all_slices_of_v2_together_read_every_object(forger: Forger, tmp_path: Path) -> None:
     forger.tree(TREE)
     flipped(tmp_path / "location" / forger.packs[0])
