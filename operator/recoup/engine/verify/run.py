@@ -67,11 +67,26 @@ def check_log(unlocked: Unlocked, findings: Findings) -> None:
         findings.log.append(f"LogForked: what entry {seq} follows was damaged or replaced in the store")
     for seq in sorted(state.lost):
         findings.log.append(f"LogDamaged: entry {seq} is not what a key of this vault signed")
+    _check_gap(unlocked, findings)
     identity = unlocked.identity
     for generation, digest in sorted(state.keyrings.items()):
         _check_named(store, keyring_name(identity.vault_id, generation, digest), digest, findings)
     if state.descriptor is not None:
         _check_named(store, descriptor_name(identity.vault_id, state.descriptor.number), state.descriptor.digest, findings)
+
+
+def _check_gap(unlocked: Unlocked, findings: Findings) -> None:
+    """Entries beyond the head mean that one was taken away, and with it every recovery point since, or that somebody planted them."""
+    log, beyond, head = unlocked.log, 1, -1
+    try:
+        while beyond and log.follow().next_seq != head:  # somebody may be appending
+            head = log.state.next_seq
+            beyond = log.beyond_head()
+    except Denied:
+        return  # who may not list cannot know
+    if beyond:
+        message = f"LogGap: entry {head} is missing though {beyond} later ones are there: recovery points from it on are not seen"
+        findings.log.append(f"{message}; bring it back from another copy or an older version, or delete what was planted")
 
 
 def _check_named(store: Store, name: str, digest: bytes, findings: Findings) -> None:

@@ -198,6 +198,17 @@ def test_v0_finds_damage_to_what_the_log_names(forger: Forger, tmp_path: Path, w
     assert what in findings.log[0]
 
 
+def test_v0_finds_that_an_entry_was_taken_away(forger: Forger, tmp_path: Path) -> None:
+    for _ in range(3):
+        forger.tree(TREE)
+    assert check(forger, 0).good
+    gone(sorted((tmp_path / "location").glob("v/*/log/*"))[3])
+    forger.unlocked.log.state.__init__(forger.unlocked.identity.vault_id, forger.unlocked.identity.root_public)  # type: ignore[misc]
+    findings = check(forger, 1)
+    assert not findings.good
+    assert findings.log[0].startswith("LogGap: entry 3 is missing though 3 later ones are there")
+
+
 def test_v0_finds_a_damaged_log_entry(forger: Forger, tmp_path: Path) -> None:
     forger.tree(TREE)
     entries = sorted((tmp_path / "location").glob("v/*/log/*"))
