@@ -170,7 +170,7 @@ def test_what_a_change_costs(volume: Volume) -> None:
     assert costs["page_in_place"] < 250 << 10
     assert costs["only_modes"] < 150 << 10
     assert costs["grow_one"] < 4500 << 10, "the last chunk is written again"
-    assert costs["rename_folder"] < 900 << 10, "its small files are read again; they have the same units"
+    assert costs["rename_folder"] < 1200 << 10, "at most its small files, where they were in groups with others"
 
 
 @pytest.mark.usefixtures("settled")
