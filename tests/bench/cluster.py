@@ -19,7 +19,6 @@ from pathlib import Path
 
 from pytest_kind import KindCluster
 
-from recoup.controller.kube import ApiServer, load_configuration
 from recoup.controller.resources import RESTORE, SNAPSHOT
 from tests.bench import datasets
 from tests.bench.cluster_table import Round, Run, render, write_section
@@ -32,7 +31,7 @@ from tests.cluster.record import OWNER_VARIABLE
 from tests.cluster.s3.buckets import create_bucket
 from tests.cluster.s3.servers import minio
 from tests.e2e.cluster.locations import make_place
-from tests.e2e.cluster.product import Product, await_controller, install
+from tests.e2e.cluster.product import Product, api_server, await_controller, install
 from tests.e2e.cluster.world import Team
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
@@ -74,7 +73,7 @@ def _stage() -> Iterator[Product]:
     with minio(network=True) as server, tempfile.TemporaryDirectory() as folder, _cluster(Path(folder)) as cluster:
         lifecycle.load_image(NAME, archive)
         install(cluster, images.PRODUCT)
-        kube = ApiServer(load_configuration(str(cluster.kubeconfig_path)))
+        kube = api_server(cluster)
         await_controller(kube)
         place = make_place(kube, Path(folder), "main", create_bucket(server, "main"))
         place.wait_ready()

@@ -12,13 +12,12 @@ from collections.abc import Iterator
 import pytest
 from pytest_kind import KindCluster
 
-from recoup.controller.kube import ApiServer, load_configuration
 from tests.cluster.node import Node
 from tests.cluster.s3.buckets import create_bucket
 from tests.cluster.s3.fixtures import minio_on_network, versitygw_on_network
 from tests.cluster.s3.servers import S3Server
 from tests.e2e.cluster.locations import make_place
-from tests.e2e.cluster.product import Product, await_controller, install
+from tests.e2e.cluster.product import Product, api_server, await_controller, install
 from tests.e2e.cluster.together import Together
 from tests.e2e.cluster.world import Team
 
@@ -39,7 +38,7 @@ def product(
     """The chart with two replicas, and one location that is Ready."""
     kind_cluster.kubectl("annotate", "--overwrite", "volumesnapshotclass", "recoup-snap", f"{DEFAULT_CLASS}=true")
     install(kind_cluster, product_image)
-    kube = ApiServer(load_configuration(str(kind_cluster.kubeconfig_path)))
+    kube = api_server(kind_cluster)
     await_controller(kube)
     folder = tmp_path_factory.mktemp("keys")
     place = make_place(kube, folder, "main", create_bucket(minio_on_network, "main"))

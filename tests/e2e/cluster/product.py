@@ -17,7 +17,7 @@ from typing import Any
 from pytest_kind import KindCluster
 
 from recoup.controller.failures import Gone
-from recoup.controller.kube import ApiServer
+from recoup.controller.kube import ApiServer, load_configuration
 from recoup.controller.resources import PV, VOLUME_SNAPSHOT_CONTENT, Resource
 from tests.cluster import places, programs
 from tests.cluster.node import Node
@@ -82,6 +82,17 @@ class Product:
             if content["spec"]["volumeSnapshotRef"].get("namespace") == namespace
         ]
         return volumes + contents
+
+
+def api_server(cluster: KindCluster) -> ApiServer:
+    """The API server as the administrator, for use by many threads.
+
+    The client library would read the kubeconfig, and with it the environment, again at every call: needless for a certificate, and
+    not safe while pytest changes the environment between tests.
+    """
+    configuration = load_configuration(str(cluster.kubeconfig_path))
+    configuration.refresh_api_key_hook = None
+    return ApiServer(configuration)
 
 
 def kubectl(cluster: KindCluster, *arguments: str, text: str | None = None) -> str:
