@@ -46,9 +46,9 @@ def run_and_dump(arguments: Sequence[str], done: Callable[[], bool], log: Path, 
         _wait_stopped(pid)
         dump.environment = Path(f"/proc/{pid}/environ").read_bytes()
         dump.arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
-        dump.memory += _memory(pid)
+        dump.memory += writable_memory(pid)
         _run_to_exit(pid)
-        dump.memory += _memory(pid)
+        dump.memory += writable_memory(pid)
         _ptrace(_CONT, pid)
         _, status = os.waitpid(pid, 0)
         dump.exit_code = process.returncode = os.waitstatus_to_exitcode(status)
@@ -89,7 +89,7 @@ def _wait(condition: Callable[[], bool], deadline: float) -> None:
         time.sleep(0.0005)
 
 
-def _memory(pid: int) -> list[bytes]:
+def writable_memory(pid: int) -> list[bytes]:
     """Mappings that are writable: heap, stacks, buffers. What is read-only is the content of program files."""
     parts = []
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
