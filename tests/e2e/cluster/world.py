@@ -48,6 +48,8 @@ class Team:
     location: str
 
     def begin(self) -> None:
+        """Make the namespace anew; one of that name is what a session that was killed left in a kept cluster."""
+        self.end(wait=True)
         self.kube.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.name}})
 
     def end(self, *, wait: bool = False) -> None:
