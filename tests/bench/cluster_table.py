@@ -68,6 +68,13 @@ reads the live volume.
 |---|---|---|---|---|---|---|---|---|---|
 """
 
+_BUSY = """
+The machine did much else while these were taken (see the load): times in seconds are too long to be compared. CPU seconds, memory and
+requests hold.
+"""
+QUIET = 3.0
+"""The load average up to which times mean something on two processors."""
+
 _FOOT = """
 Controller: {memory:.0f} MiB resident in the larger of two replicas, {idle:.0f} API requests a minute of both when idle, Leases
 and readiness included. {others}.
@@ -84,7 +91,8 @@ def render(rounds: list[Round], *, date: str, scale: float, idle: float) -> str:
             for name, (done, part, cpu, memory, api, s3) in others.items()
         ]
     memory = max(run.controller_memory for each in rounds for run in each.runs.values()) / (1 << 20)
-    return "".join(lines) + _FOOT.format(memory=memory, idle=idle, others=OTHERS_MEMORY)
+    busy = _BUSY if max(run.load for each in rounds for run in each.runs.values()) > QUIET else ""
+    return "".join(lines) + busy + _FOOT.format(memory=memory, idle=idle, others=OTHERS_MEMORY)
 
 
 def write_section(document: Path, section: str) -> None:
