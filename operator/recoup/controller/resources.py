@@ -79,3 +79,7 @@ class Key(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+SWEEP: Final = Key("Sweep", "", "")
+"""Not an object: the look for children whose owner is gone, periodic and after deletions."""

@@ -16,16 +16,12 @@ from recoup.controller.health import HealthServer
 from recoup.controller.lease import Lease
 from recoup.controller.metrics import Metrics
 from recoup.controller.queue import DelayingQueue
-from recoup.controller.resources import Key
+from recoup.controller.resources import SWEEP, Key
 from recoup.controller.watch import Router, Watcher
-from recoup.controller.worker import Worker
+from recoup.controller.worker import AFTER_DELETION, Worker
 
 log = logging.getLogger(__name__)
 
-SWEEP = Key("Sweep", "", "")
-"""Not an object: the periodic look for children whose owner is gone."""
-AFTER_DELETION = 2.0
-"""Seconds from the deletion of a custom resource to the sweep for its children."""
 WORKERS_STOP_WITHIN = 40.0
 """Seconds; one call may take 35."""
 

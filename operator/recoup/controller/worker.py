@@ -19,11 +19,14 @@ from recoup.controller.kube import Kube, Object
 from recoup.controller.ledger import FailureLedger
 from recoup.controller.metrics import Metrics
 from recoup.controller.queue import DelayingQueue
-from recoup.controller.resources import OWNERS, Key
+from recoup.controller.resources import OWNERS, SWEEP, Key
 from recoup.errors import RecoupError, Retryable
 from recoup.plan.actions import EventNote, EventType, Plan
 
 log = logging.getLogger(__name__)
+
+AFTER_DELETION = 2.0
+"""Seconds to the sweep after something of an owner that is gone was seen: several of them make one."""
 
 LONGEST_LOOK = 300.0
 """Seconds after which a look at one object counts as hung: above the sum of the time limits of the calls it makes."""
@@ -105,6 +108,7 @@ class Worker:
             obj = self._kube.get(OWNERS[key.kind], key.namespace or None, key.name)
         except failures.Gone:
             self._metrics.objects.gone(key)
+            self._queue.add(SWEEP, AFTER_DELETION)  # a child of it changed, as of a mover that was let finish: its rest may go now
             return None
         reconciler = self._reconcilers[key.kind]
         now = self._now()
