@@ -33,6 +33,7 @@ from recoup.engine.records.tree import Path, WireEntry, Xattr
 from recoup.engine.source.attributes import XATTR_INLINE, XattrReader, file_type
 from recoup.engine.source.exclude import Excludes
 from recoup.engine.source.walk import Directory, Walk
+from recoup.errors import Invalid
 
 
 @dataclass
@@ -89,6 +90,8 @@ class Captured:
     lists: dict[bytes, MadeList] = field(default_factory=dict)
     errors: list[FileError] = field(default_factory=list)
     errors_total: int = 0
+    rewritten: int = 0
+    """Bytes of unchanged units that were written afresh because they lay in too many blocks."""
     newest: int = 0
     """Latest time that any entry has, in nanoseconds."""
 
@@ -128,8 +131,12 @@ def capture(work: Work, source: OpenSource, excludes: tuple[str, ...]) -> Captur
     if source.kind is SourceKind.DIRECTORY:
         with Walk(source.fd, Excludes(excludes), errors.add) as walk:
             captured.root, captured.root_blocks = _root_entry(work, source)
+            listed = False
             for directory in walk:
+                listed = True
                 maker.take(directory)
+            if not listed:
+                raise Invalid(f"the source {source.path} cannot be listed: {errors.listed[0].message}", reason="SourceUnreadable")
             captured.leaves = maker.finish()
     else:
         captured.leaves = _capture_file(maker, source)
@@ -137,6 +144,7 @@ def capture(work: Work, source: OpenSource, excludes: tuple[str, ...]) -> Captur
     records = [leaf.record for leaf in captured.leaves if leaf.record is not None]
     captured.totals = Totals(sum(r.files for r in records), sum(r.directories for r in records), sum(r.size for r in records))
     captured.bytes_read = reader.bytes_read + (sampler.bytes_read if sampler is not None else 0)
+    captured.rewritten = reader.rewritten
     captured.errors, captured.errors_total, captured.newest = errors.listed, errors.total, maker.newest
     return captured
 
@@ -186,4 +194,6 @@ def _capture_device(work: Work, source: OpenSource) -> Captured:
     runs = lineage.runs_of(old, BlockKind.DEVICE_MAP) if lineage is not None and old is not None else ()
     content = reader.read(source.fd, [(0, source.size)], runs, device=True)
     device = Content(source.size, Scheme.FIXED, (), content.root)
-    return Captured(Totals(files=0, directories=0, bytes=source.size), reader.taken, device=device, lists=work.lists.made)
+    return Captured(
+        Totals(files=0, directories=0, bytes=source.size), reader.taken, device=device, lists=work.lists.made, rewritten=reader.rewritten
+    )

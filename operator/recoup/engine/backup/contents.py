@@ -80,6 +80,11 @@ class ContentReader:
             return content, size, True
         return content, max(self._end, min(size, after.st_size)), False
 
+    @property
+    def rewritten(self) -> int:
+        """Bytes of unchanged units that were written afresh."""
+        return self._fixed.rewritten
+
     def close_group(self) -> None:
         self._group.close()
 

@@ -24,6 +24,9 @@ from recoup.errors import Integrity, KeyUnavailable, NotFound
 MAX_INDEX_BYTES: Final = 64 << 20
 """Of all tables held in memory; the newest points come first."""
 
+MAX_SEGMENTS: Final = 64
+"""Segments that are read at most, each by one request; a quarter of it where a lineage finds nearly everything already."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -107,9 +110,11 @@ class Dedup:
     def _load(self) -> list[tuple[Commit, Table]]:
         tables: list[tuple[Commit, Table]] = []
         size = 0
+        left = MAX_SEGMENTS if self._lineage is None else MAX_SEGMENTS // 4
         for commit in reversed(self._live):
             for segment in commit.index_segments:
-                if size > MAX_INDEX_BYTES:
+                left -= 1
+                if size > MAX_INDEX_BYTES or left < 0:
                     return tables
                 try:
                     reader = self._readback.open(ObjectRef(segment), Kind.INDEX)

@@ -165,6 +165,8 @@ def _attempt(
         closing = Closing(work, log.store, readback, request, source, walker)
         commit = close_point(closing, captured, opened)
     log.append(commit, keys.signer)
+    if captured.rewritten:
+        notes.append(f"{captured.rewritten} bytes that did not change were written again, because they lay in too many blocks")
     return _result(commit, captured, ledger, notes)
 
 

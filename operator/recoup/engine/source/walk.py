@@ -17,9 +17,13 @@ from typing import Self
 from recoup.engine.source.exclude import Excludes
 
 Path = tuple[bytes, ...]
+_Child = tuple[Path, bytes, int, int]
+"""Parent, name, device and inode of a directory to be listed."""
 OnError = Callable[[Path, str, str], None]
 """Told (path, reason, message) of what could not be read: Unreadable, Vanished."""
 
+BATCH = 8192
+"""Entries of a directory that are held at once with all that lstat says of them."""
 MAX_OPEN = 128
 """Ancestors whose descriptors are kept; others are opened again from the nearest one that is."""
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -82,25 +86,33 @@ class Walk:
 
         A directory that is yielded must be released by whoever takes it.
         """
-        pending: list[tuple[Path, bytes, int, int]] = []
+        pending: list[_Child] = []
         directory = self._list((), os.open(b".", _OPEN, dir_fd=self.root_fd))
         while True:
             if directory is not None:
-                self._push_children(pending, directory)
-                yield directory
+                children: list[_Child] = []
+                for batch in self._batches(directory):
+                    children += _children(batch)
+                    yield batch
+                pending.extend(reversed(children))
             if not pending:
                 return
             parent, name, device, inode = pending.pop()
             directory = self._descend(parent, name, (device, inode))
 
-    def _push_children(self, pending: list[tuple[Path, bytes, int, int]], directory: Directory) -> None:
-        path, is_dir = directory.path, stat.S_ISDIR
-        children = [
-            (path, name, found.st_dev, found.st_ino)
-            for name, found in zip(directory.names, directory.stats, strict=True)
-            if is_dir(found.st_mode)
-        ]
-        pending.extend(reversed(children))
+    def _batches(self, directory: Directory) -> Iterator[Directory]:
+        """A listing with what lstat says of its names; of a very long one several stretches, so that memory is bounded."""
+        names = directory.names
+        if len(names) <= BATCH:
+            self._stat(directory, names)
+            yield directory
+            return
+        for start in range(0, len(names), BATCH):
+            batch = Directory(directory.path, os.dup(directory.fd))
+            batch.enter()
+            self._stat(batch, names[start : start + BATCH])
+            yield batch
+        directory.release()
 
     def _descend(self, parent: Path, name: bytes, identity: tuple[int, int]) -> Directory | None:
         path = (*parent, name)
@@ -176,15 +188,20 @@ class Walk:
         if self._excludes:
             parent = b"/".join(path)
             names = [name for name in names if not self._excludes.matches(parent, name)]
+        directory.names = names
+        return directory.hold()
+
+    def _stat(self, directory: Directory, names: list[bytes]) -> None:
         lstat = os.lstat
         try:
             directory.stats = [lstat(name) for name in names]
-            directory.names = names
         except OSError:
             self._stat_each(directory, names)
-        return directory.hold()
+        else:
+            directory.names = names
 
     def _stat_each(self, directory: Directory, names: list[bytes]) -> None:
+        directory.names = []
         for name in names:
             try:
                 directory.stats.append(os.lstat(name))
@@ -196,3 +213,9 @@ class Walk:
     def _failed(self, path: Path, error: OSError) -> None:
         reason = "Vanished" if isinstance(error, FileNotFoundError) else "Unreadable"
         self._on_error(path, reason, error.strerror or str(error))
+
+
+def _children(directory: Directory) -> list[_Child]:
+    path, is_dir = directory.path, stat.S_ISDIR
+    both = zip(directory.names, directory.stats, strict=True)
+    return [(path, name, found.st_dev, found.st_ino) for name, found in both if is_dir(found.st_mode)]

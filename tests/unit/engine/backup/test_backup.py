@@ -377,6 +377,27 @@ def test_an_unreadable_directory_is_listed(volume: Volume, monkeypatch: pytest.M
     assert b"d1/e1/f0001" not in names
 
 
+@pytest.mark.usefixtures("settled")
+def test_a_very_long_listing(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recoup.engine.source.walk.BATCH", 100)
+    for number in range(1050):
+        (volume.source / f"f{number:05d}").write_bytes(b"%d" % number)
+    first = volume.back_up()
+    (volume.source / "f00500x").write_bytes(b"in between")
+    second = volume.back_up()
+    assert picture(volume.restore(second.id)) == picture(volume.source)
+    assert second.files == first.files + 1
+    assert volume.back_up().bytes_stored < 8 << 10
+
+
+def test_a_source_that_cannot_be_listed_is_no_recovery_point(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recoup.engine.source.walk.os.listdir", lambda _path: refuse())
+    with pytest.raises(Invalid, match="cannot be listed") as caught:
+        volume.back_up()
+    assert caught.value.reason == "SourceUnreadable"
+    assert not volume.vault.log.follow().commits
+
+
 def test_sources_that_are_none(volume: Volume, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="does not exist"):
         volume.back_up(source=tmp_path / "nothing")

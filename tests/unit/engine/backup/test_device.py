@@ -140,9 +140,12 @@ def test_fragmented_regions_are_written_afresh(volume: Volume) -> None:
     """Changed here and there in many runs, a region ends in few blocks again."""
     path = volume.source / "pages.db"
     path.write_bytes(os.urandom(8 << 20))
+    notes: list[str] = []
     for turn in range(20):
         write_at(path, turn * 3 * 65_536 % (4 << 20), os.urandom(65_536))
         result = volume.back_up()
+        notes += result.notes
+    assert any("too many blocks" in note for note in notes)
     opened = volume.open(result.id)
     content = volume.entries(result.id)[b"pages.db"].content
     assert content is not None

@@ -127,6 +127,18 @@ def test_a_walk_that_is_broken_off_closes_everything(root: Path) -> None:
     assert (open_files(), Path.cwd()) == (before, here)
 
 
+def test_long_listings_come_in_stretches(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walk_module, "BATCH", 4)
+    for number in range(10):
+        (root / f"d{number}/inner").mkdir(parents=True)
+    before = open_files()
+    found: Found = list(listed(root))
+    assert [len(names) for path, names in found if not path] == [4, 4, 2]
+    assert [path for path, _ in found if len(path) == 1] == [(b"d%d" % number,) for number in range(10)]
+    assert len([path for path, _ in found if len(path) == 2]) == 10
+    assert open_files() == before
+
+
 def test_excluded_directories_are_not_entered(root: Path) -> None:
     (root / "keep/skip/x").mkdir(parents=True)
     (root / "skip/x").mkdir(parents=True)
