@@ -26,6 +26,7 @@ class UseCounts:
         self._roots: Counter[bytes] = Counter()
         self._kinds: dict[bytes, BlockKind] = {}
         self._uses: Counter[bytes] = Counter()
+        self._tables: dict[bytes, bytes] = {}
 
     def add_leaf(self, leaf: NewLeaf) -> None:
         """A leaf that this run made."""
@@ -62,6 +63,8 @@ class UseCounts:
 
     def settle(self) -> dict[bytes, int]:
         """All differences that are not 0, lists included. Reads those nodes of old lists that the new ones do not have."""
+        for made in self._made.values():
+            self._tables.update(made.tables)
         gained: Counter[bytes] = Counter()
         lost: Counter[bytes] = Counter()
         kinds: dict[bytes, BlockKind] = {}
@@ -117,8 +120,8 @@ class UseCounts:
                 yield from self._walk(child, kind, found - 1)
 
     def _table_of(self, leaf: bytes, kind: BlockKind) -> bytes:
-        for made in self._made.values():
-            if leaf in made.tables:
-                return made.tables[leaf]
+        table = self._tables.get(leaf)
+        if table is not None:
+            return table
         assert self._lineage is not None
         return decode_list_leaf(self._lineage.fetch(leaf, kind), "a content list's leaf").blocks

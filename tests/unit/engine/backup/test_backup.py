@@ -196,6 +196,43 @@ def test_many_runs_leave_refs_and_sets_that_fit(volume: Volume) -> None:
     assert picture(fresh.restore(last.id)) == picture(volume.source)
 
 
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("seed", range(3))
+def test_lists_that_share_nodes_come_and_go(volume: Volume, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """Files long enough to have lists of their own, copied, changed in place, cut, removed: refs name what is needed, no more, no less."""
+    monkeypatch.setattr("recoup.engine.backup.lists.INLINE_UNIT_BYTES", 0)
+    monkeypatch.setattr("recoup.engine.backup.lists.INLINE_RUNS", 0)
+    monkeypatch.setattr("recoup.engine.backup.lists.LEAF_SPAN", 256 << 10)
+    monkeypatch.setattr("recoup.engine.backup.fixed.LEAF_SPAN", 256 << 10)
+    monkeypatch.setattr("recoup.engine.backup.lists.FANOUT", 3)
+    rng = random.Random(seed)
+    names = [volume.source / name for name in ("a.db", "b.db", "c.db", "d", "e", "z/f.db")]
+    (volume.source / "z").mkdir()
+    for _ in range(12):
+        for path in rng.sample(names, 2):
+            change_large(rng, path, names)
+        last = volume.back_up()
+        assert {block for block, _ in volume.open(last.id).blocks.refs} == needed_blocks(volume, last.id)
+    assert picture(volume.restore(last.id)) == picture(volume.source)
+
+
+def change_large(rng: random.Random, path: Path, names: list[Path]) -> None:
+    others = [other for other in names if other.exists() and other != path]
+    action = rng.choice(["new", "copy", "page", "cut", "remove"])
+    if action == "copy" and others:
+        path.write_bytes(rng.choice(others).read_bytes())
+    elif action == "page" and path.exists():
+        with path.open("r+b") as file:
+            file.seek(rng.randrange(path.stat().st_size or 1))
+            file.write(rng.randbytes(100_000))
+    elif action == "cut" and path.exists():
+        os.truncate(path, path.stat().st_size // 2)
+    elif action == "remove":
+        path.unlink(missing_ok=True)
+    else:
+        path.write_bytes(rng.randbytes(rng.choice((300_000, 2_000_000, 5_000_000))))
+
+
 def needed_blocks(volume: Volume, point: str) -> set[bytes]:
     """All block ids that somebody who walks the point's tree asks for."""
     from recoup.engine.format.kinds import BlockKind
