@@ -54,7 +54,7 @@ OTHERS_MEMORY = "The managers' resident memory: VolSync 55-65 MB, K8up 47-54 MB"
 _HEAD = """{heading}
 
 Made by `python -m tests.bench cluster` on {date}: {files:,} files of d2 (scale {scale}) in a PVC of the local cluster, minio on a
-network of its own; {rounds} rounds, each in a new namespace, whose first backup includes making its keys. Seconds from creating the
+network of its own; rounds: {rounds}, each in a new namespace, whose first backup includes making its keys. Seconds from creating the
 object until it says Ready=True; the operator's part is what passes before the mover's process starts and after it ended (of the
 others a single figure where only the sum is known). CPU and peak anonymous memory are the mover's. API requests are those of all
 accounts of Recoup but for the background (Leases, readiness), until everything of the run was removed; S3 requests are everybody's.
@@ -69,8 +69,8 @@ reads the live volume.
 """
 
 _BUSY = """
-The machine did much else while these were taken (see the load): times in seconds are too long to be compared. CPU seconds, memory and
-requests hold.
+The machine did much else while these were taken (see the load): times in seconds are too long to be compared. So are, less so,
+CPU seconds; and API requests grow with a mover's time, because its progress is looked at every 15 seconds.
 """
 QUIET = 3.0
 """The load average up to which times mean something on two processors."""
