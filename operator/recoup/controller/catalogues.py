@@ -11,6 +11,7 @@ import base64
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import structs
@@ -26,6 +27,7 @@ from recoup.controller.points import to_point
 from recoup.controller.resources import SECRET
 from recoup.errors import Denied, KeyUnavailable, RecoupError, Retryable
 from recoup.plan.observed import Catalogue, Ticket
+from recoup.typeinfo import build_type_info
 
 if TYPE_CHECKING:
     from recoup.engine import catalogue as engine
@@ -82,10 +84,9 @@ class Catalogues:
 
     def ticket(self, vault: str, *, policy_uid: str, slot: str, snapshot_uid: str, claim_uid: str) -> Ticket:
         """Leave for one volume's session of one run. Raises KeyUnavailable."""
-        from recoup.engine.catalogue import session_id, sign_ticket  # noqa: PLC0415  # cryptography: only once there is a vault
-
-        session = session_id(snapshot_uid, claim_uid)
-        return Ticket(session=session.hex(), ticket=sign_ticket(self._keys(vault), policy_uid, slot, claim_uid, session))
+        catalogue = _engine()
+        session = catalogue.session_id(snapshot_uid, claim_uid)
+        return Ticket(session=session.hex(), ticket=catalogue.sign_ticket(self._keys(vault), policy_uid, slot, claim_uid, session))
 
     def read(self, location: Object, vault: str, *, max_age: float = 0.0) -> Catalogue:
         """The vault's recovery points up to the head of its log, now or at most `max_age` seconds ago.
@@ -100,10 +101,8 @@ class Catalogues:
 
     def look(self, location: Object) -> str | None:
         """One request to the location: its id in hex, or None if nothing was ever stored there. Raises as `read`."""
-        from recoup.engine.catalogue import read_location  # noqa: PLC0415
-
         where = decode(BackupLocation, location)
-        found = self._guarded(where, lambda place: read_location(self._store(place, where)))
+        found = self._guarded(where, lambda place: _engine().read_location(self._store(place, where)))
         return found.hex() if found is not None else None
 
     def _guarded(self, where: BackupLocation, call: Callable[[_Place], T]) -> T:
@@ -127,14 +126,12 @@ class Catalogues:
             self._turned(where.metadata.name)
 
     def _read(self, place: _Place, where: BackupLocation, vault: str) -> Catalogue:
-        from recoup.engine.catalogue import read_catalogue  # noqa: PLC0415
-
         started = self._clock()
         keys = self._keys(vault)
         fingerprint = keys.identity.fingerprint
         known, cursor = place.cursors.get(vault, ("", None))
         store = self._store(place, where)
-        found = read_catalogue(store, bytes.fromhex(vault), keys, cursor if known == fingerprint else None)
+        found = _engine().read_catalogue(store, bytes.fromhex(vault), keys, cursor if known == fingerprint else None)
         place.cursors[vault] = (fingerprint, found.cursor)
         points = tuple(point for entry in found.points if (point := to_point(entry)) is not None)
         catalogue = Catalogue(vault=vault, fingerprint=found.fingerprint, points=points)
@@ -162,16 +159,15 @@ class Catalogues:
         return found
 
     def _keys(self, vault: str) -> engine.CatalogueKeys:
-        from recoup.engine.catalogue import CatalogueKeys  # noqa: PLC0415
-
+        role: type[engine.CatalogueKeys] = _engine().CatalogueKeys
         name = catalogue_secret(vault)
         try:
             files = self._secret(name)
         except failures.Gone:
             raise KeyUnavailable(f"Secret {self._namespace}/{name} does not exist: vault {vault} has no keys yet") from None
-        content = files.get(CatalogueKeys.file_name(), "")
+        content = files.get(role.file_name(), "")
         self._redactor.register(content)
-        return CatalogueKeys.from_bytes(content.encode(), f"Secret {self._namespace}/{name}")
+        return role.from_bytes(content.encode(), f"Secret {self._namespace}/{name}")
 
     def _secret(self, name: str) -> dict[str, str]:
         now = self._clock()
@@ -200,3 +196,11 @@ class Catalogues:
         place.last_error = error
         if place.failures >= OPENS_AFTER:
             place.closed_until = self._clock() + min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (place.failures - OPENS_AFTER))
+
+
+def _engine() -> ModuleType:
+    """The engine's catalogue module: imported only once there is a location to read, because it brings cryptography along."""
+    from recoup.engine import catalogue  # noqa: PLC0415
+
+    build_type_info()
+    return catalogue

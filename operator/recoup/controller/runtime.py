@@ -19,6 +19,7 @@ from recoup.controller.queue import DelayingQueue
 from recoup.controller.resources import SWEEP, Key
 from recoup.controller.watch import Router, Watcher
 from recoup.controller.worker import AFTER_DELETION, Worker
+from recoup.typeinfo import build_type_info
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +95,7 @@ class Runtime:
         )
         self._watcher.start()
         queue.add(SWEEP)
+        build_type_info()
         for number in range(self._worker_count):
             thread = threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
             thread.start()

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Final, Self
 
 from recoup.engine.format.sealed import SealedObject, new_buffer
+from recoup.typeinfo import build_type_info
 
 BLOCK_BYTES: Final = 4 << 20
 """Bytes of a block's buffer: the longest content-defined chunk."""
@@ -43,6 +44,7 @@ class Pipeline:
         self._unmade = workers + 2
         self._error: BaseException | None = None
         self._ended = False
+        build_type_info()
         self._threads = [threading.Thread(target=self._work, name=f"worker-{n}", daemon=True) for n in range(workers)]
         self._threads += [threading.Thread(target=self._put, name=f"uploader-{n}", daemon=True) for n in range(uploaders)]
 

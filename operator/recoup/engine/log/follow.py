@@ -22,6 +22,7 @@ from recoup.engine.log.rules import objection
 from recoup.engine.log.state import LogState
 from recoup.engine.stores.base import Store
 from recoup.errors import Integrity, Invalid, NotFound, Retryable
+from recoup.typeinfo import build_type_info
 
 _FIRST_BATCH = 4
 _MAX_BATCH = 32
@@ -62,6 +63,7 @@ class Log:
         with self._lock:
             if self.state.next_seq and not self._read_batch(1, map):
                 return self.state
+            build_type_info()
             with ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="log") as pool:
                 batch = _FIRST_BATCH
                 while self._read_batch(batch, pool.map):

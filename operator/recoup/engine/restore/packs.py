@@ -19,6 +19,7 @@ from recoup.engine.format.reader import ObjectReader
 from recoup.engine.records.content import Run
 from recoup.engine.restore.plan import PackJob, Pending
 from recoup.errors import Cancelled, Integrity, KeyUnavailable, RecoupError
+from recoup.typeinfo import build_type_info
 
 THREADS = 3
 """One waits for the store while two use the cores; each keeps one pack in memory."""
@@ -46,6 +47,7 @@ class Workers:
 
     def __init__(self, objects: Objects, id_key: bytes, sink: Sink, threads: int = THREADS) -> None:
         self._objects, self._id_key, self._sink = objects, id_key, sink
+        build_type_info()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="restore")
         self._running: list[Future[None]] = []
         self._stop = threading.Event()

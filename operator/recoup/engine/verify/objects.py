@@ -25,6 +25,7 @@ from recoup.engine.verify.findings import BlockFacts, Damage, Findings
 from recoup.engine.verify.live import Live
 from recoup.errors import Integrity, NotFound
 from recoup.report import Progress
+from recoup.typeinfo import build_type_info
 
 SLICES = 30
 """V2 reads one slice a day: all of them in 30 days."""
@@ -46,6 +47,7 @@ class ObjectChecker:
 
     def run(self, objects: Iterable[tuple[str, Live, bool]]) -> None:
         """Check all of them, reading those whose third part says so. Raises what the store raises when it is away."""
+        build_type_info()
         pool = ThreadPoolExecutor(_THREADS[self._level], thread_name_prefix="verify")
         waiting: deque[Future[None]] = deque()
         try:
