@@ -62,7 +62,7 @@ def command(
       recoup backup --location s3://bucket/prefix --key-file backup.key --source /dev/vg0/data
 
     Exit code 3: the recovery point was made, but some files changed, vanished or could not be read. They are listed.
-    """  # noqa: D301  # click's mark for text that is not to be wrapped is a real backspace
+    """  # click's mark for text that is not to be wrapped is a real backspace
     with reporting(report) as summary:
         result = _run(location, keys, writer_keys, source, excludes, run_file)
         _fill(summary, result)

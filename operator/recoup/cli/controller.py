@@ -30,7 +30,7 @@ def command(*, no_leader_election: bool) -> int:
     \b
     By hand, against the cluster of the current context:
       RECOUP_IMAGE=localhost/recoup:dev RECOUP_IDENTITY=me recoup controller
-    """  # noqa: D301  # click's mark for text that is not to be wrapped
+    """  # click's mark for text that is not to be wrapped
     from msgspec import structs
 
     from recoup.controller.logs import Redactor, set_up_logging

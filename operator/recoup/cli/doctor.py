@@ -29,7 +29,7 @@ def command(location: Location, report: str | None, output: str) -> None:
     \b
     Example:
       recoup doctor --location s3://backups/prod --endpoint-url https://s3.example.org
-    """  # noqa: D301
+    """
     from recoup.engine.probe import probe
     from recoup.errors import Invalid
     from recoup.report import reporting

@@ -20,7 +20,7 @@ def command(file: Path, recovery: bool) -> None:
       recoup keygen backup.key
       recoup keygen --recovery recovery.key > recovery.pub     (then move recovery.key to a safe place)
       recoup init --location LOCATION --key-file backup.key --recipient "$(cat recovery.pub)"
-    """  # noqa: D301  # click's mark for text that is not to be wrapped is a real backspace
+    """  # click's mark for text that is not to be wrapped is a real backspace
     from recoup.engine.keys.kek import RecipientKek, SecretKek
     from recoup.engine.keys.keyfile import create_key_file
 

@@ -35,7 +35,7 @@ def command(location: Location, keys: KeyOptions, snapshot: str, path: str, show
     \b
     Example:
       recoup ls --location file:///srv/backups --key-file backup.key 5f0c home/anna
-    """  # noqa: D301
+    """
     from recoup.engine.points import find_point, open_point
 
     unlocked = keys.unlock(location.open())

@@ -78,7 +78,7 @@ def root() -> None:
     \b
     Exit codes: 0 done, 3 recovery point made but some files could not be read, 1 internal, 2 usage, 10 try again,
     20 invalid input or configuration, 30 integrity, 40 key unavailable or wrong, 130 interrupted.
-    """  # noqa: D301  # click's mark for text that is not to be wrapped is a real backspace
+    """  # click's mark for text that is not to be wrapped is a real backspace
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -40,7 +40,7 @@ def command(
     \b
     Example:
       recoup restore --location file:///srv/backups --key-file backup.key --snapshot 5f0c --target /mnt/new
-    """  # noqa: D301  # click's mark for text that is not to be wrapped is a real backspace
+    """  # click's mark for text that is not to be wrapped is a real backspace
     from recoup.engine.points import find_point, open_point
     from recoup.engine.restore.attributes import Wishes
     from recoup.engine.restore.outcome import Outcome

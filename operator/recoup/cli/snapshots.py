@@ -30,7 +30,7 @@ def command(location: Location, keys: KeyOptions, output: str) -> None:
     \b
     Example:
       recoup snapshots --location file:///srv/backups --key-file backup.key
-    """  # noqa: D301
+    """
     from recoup.cli.output import emit_json, emit_table
     from recoup.engine.catalogue import points_of
 

@@ -44,7 +44,7 @@ def command(
     \b
     Example:
       recoup verify --location file:///srv/backups --key-file backup.key --level 4
-    """  # noqa: D301  # click's mark for text that is not to be wrapped is a real backspace
+    """  # click's mark for text that is not to be wrapped is a real backspace
     from recoup.engine.points import find_point
     from recoup.engine.verify.run import verify
     from recoup.report import Progress, reporting

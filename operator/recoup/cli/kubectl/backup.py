@@ -29,7 +29,7 @@ def command(cluster: Cluster, policy: str, name: str | None, wait: bool, timeout
     \b
     Example:
       kubectl recoup backup shop -n shop --name before-upgrade --wait
-    """  # noqa: D301
+    """
     cluster.get(POLICY, policy)
     name = name or snapshot_name(policy, datetime.now(UTC))
     metadata = {"name": name, "namespace": cluster.place}

@@ -36,7 +36,7 @@ def root() -> None:
     \b
     Exit codes: 0 done, 3 done but something could not be read or kept, 1 internal, 2 usage, 10 try again,
     20 refused or failed, 130 interrupted or cancelled.
-    """  # noqa: D301  # click's mark for text that is not to be wrapped is a real backspace
+    """  # click's mark for text that is not to be wrapped is a real backspace
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

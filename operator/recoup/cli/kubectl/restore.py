@@ -52,7 +52,7 @@ def command(
       kubectl recoup restore --from shop-20261123t041500z --volume data-0=data-0-restored --wait
       kubectl recoup restore --policy shop --as-of 2h --wait
       kubectl recoup restore -n shop-recovered --location frankfurt --source-namespace shop --policy shop --wait
-    """  # noqa: D301
+    """
     source = _source(
         cluster.place, snapshot=snapshot, policy=policy, as_of=as_of, location=location, whose=source_namespace, uid=source_uid, point=point
     )
