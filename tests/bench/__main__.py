@@ -12,6 +12,8 @@ import json
 import os
 import platform
 import shutil
+import subprocess
+import sys
 import sys
 import tempfile
 from dataclasses import asdict
@@ -20,7 +22,7 @@ from pathlib import Path
 
 from tests.bench import cluster
 from tests.bench.cluster_table import section_of
-from tests.bench.datasets import MAKE, MUTATE
+from tests.bench.datasets import MAKE
 from tests.bench.measure import Cost, measure, say, tree_size
 from tests.bench.table import render
 from tests.bench.tools import TOOLS, Tool
@@ -68,7 +70,7 @@ def _data_set(name: str, options: argparse.Namespace, work: Path, target: Path) 
     """Costs by tool and step; one entry a round."""
     source = work / name
     say(f"{name}: making data")
-    MAKE[name](source, options.scale)
+    _data(name, str(source), "--scale", str(options.scale))
     size, files = tree_size(source)
     say(f"{name}: {files:,} files, {size / 1e6:,.0f} MB")
     costs: dict[str, dict[str, list[Cost]]] = {tool: {step: [] for step in STEPS} for tool in options.tools}
@@ -76,7 +78,7 @@ def _data_set(name: str, options: argparse.Namespace, work: Path, target: Path) 
         tools = [_new_tool(tool, work) for tool in _rotated(options.tools, turn)]
         for step in STEPS:
             if step == "1 % changed":
-                MUTATE[name](source, turn + 1)
+                _data(name, str(source), "--mutate", str(turn + 1))
             for tool in tools:
                 cost = _step(step, tool, source, target / f"restored-{tool.name}")
                 costs[tool.name][step].append(cost)
@@ -86,6 +88,11 @@ def _data_set(name: str, options: argparse.Namespace, work: Path, target: Path) 
             shutil.rmtree(tool.home)
     shutil.rmtree(source)
     return costs
+
+
+def _data(*arguments: str) -> None:
+    """In a process of its own: what this one has in memory would count as the peak of every process that it starts."""
+    subprocess.run([sys.executable, "-m", "tests.bench.datasets", *arguments], check=True)
 
 
 def _step(step: str, tool: Tool, source: Path, target: Path) -> Cost:

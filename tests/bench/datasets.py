@@ -8,6 +8,7 @@ A mutation changes 1 %: of the files (and adds and deletes 0.1 %), or of the pag
 
 from __future__ import annotations
 
+import argparse
 import random
 import struct
 from pathlib import Path
@@ -103,3 +104,22 @@ def _page(rng: random.Random, number: int, sequence: int, words: Words) -> bytes
 
 MAKE = {"d2": make_d2, "d3": make_d3}
 MUTATE = {"d2": mutate_d2, "d3": mutate_d3}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench.datasets", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("set", choices=list(MAKE))
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--scale", type=float, default=0.5)
+    parser.add_argument("--mutate", type=int, metavar="TURN", help="change 1 %% of what is there instead of making it")
+    options = parser.parse_args()
+    if options.mutate is not None:
+        MUTATE[options.set](options.directory, options.mutate)
+    else:
+        MAKE[options.set](options.directory, options.scale)
+
+
+if __name__ == "__main__":
+    main()
