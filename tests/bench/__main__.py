@@ -14,7 +14,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import sys
 import tempfile
 from dataclasses import asdict
 from datetime import UTC, datetime

@@ -6,9 +6,19 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
+
+_LAUNCHER = """
+import os, sys, time
+started = time.monotonic()
+pid = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ)
+_, status, usage = os.wait4(pid, 0)
+wall = time.monotonic() - started
+with open(sys.argv[1], "w") as file:
+    print(os.waitstatus_to_exitcode(status), wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss, file=file)
+"""
+"""A small process in between: the kernel counts what the parent had in memory as a peak of the child."""
 
 
 @dataclass(frozen=True)
@@ -32,25 +42,26 @@ def measure(command: list[str], environment: dict[str, str], repository: Path) -
     """Run `command` to its end. Raises CommandFailed with the end of its output."""
     os.sync()
     before = tree_size(repository)
-    with tempfile.TemporaryFile() as output:
-        started = time.monotonic()
-        process = subprocess.Popen(
-            command, env={**_plain_environment(), **environment}, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.monotonic() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            output.seek(0)
-            raise CommandFailed(f"{' '.join(command)}: exit code {process.returncode}\n{output.read()[-2000:].decode(errors='replace')}")
+    with tempfile.TemporaryDirectory() as folder:
+        output, figures = Path(folder, "output"), Path(folder, "figures")
+        with output.open("wb") as stream:
+            launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(figures), *command]
+            environment_ = {**_plain_environment(), **environment}
+            subprocess.run(launcher, env=environment_, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, check=False)
+        status, wall, cpu, peak = figures.read_text().split()
+        if int(status):
+            raise CommandFailed(f"{' '.join(command)}: exit code {status}\n{output.read_bytes()[-2000:].decode(errors='replace')}")
     after = tree_size(repository)
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, after[0] - before[0], after[1] - before[1])
+    return Cost(float(wall), float(cpu), int(peak) * 1024, after[0] - before[0], after[1] - before[1])
 
 
 def tree_size(root: Path) -> tuple[int, int]:
     """(bytes, files) of a repository."""
-    files = [path.stat().st_size for path in root.rglob("*") if path.is_file()] if root.exists() else []
-    return sum(files), len(files)
+    size = files = 0
+    for folder, _, names in os.walk(root):
+        files += len(names)
+        size += sum(Path(folder, name).stat().st_size for name in names)
+    return size, files
 
 
 def _plain_environment() -> dict[str, str]:
