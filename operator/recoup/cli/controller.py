@@ -31,12 +31,15 @@ def command(*, no_leader_election: bool) -> int:
     By hand, against the cluster of the current context:
       RECOUP_IMAGE=localhost/recoup:dev RECOUP_IDENTITY=me recoup controller
     """  # click's mark for text that is not to be wrapped
+    import faulthandler
+
     from msgspec import structs
 
     from recoup.controller.logs import Redactor, set_up_logging
     from recoup.controller.main import build_runtime
     from recoup.settings import from_environment
 
+    faulthandler.enable()  # a crash of a native library must at least say where
     settings = from_environment(os.environ)
     if no_leader_election:
         settings = structs.replace(settings, leader_election=False)
