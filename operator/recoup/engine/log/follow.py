@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -25,6 +26,7 @@ from recoup.errors import Integrity, Invalid, NotFound, Retryable
 from recoup.typeinfo import build_type_info
 
 _FIRST_BATCH = 4
+_SEQ = re.compile(r"[0-9a-f]{16}")
 _MAX_BATCH = 32
 _READERS = 16
 _MAX_CONFLICTS = 200
@@ -71,10 +73,13 @@ class Log:
             return self.state
 
     def beyond_head(self) -> int:
-        """How many entries a listing shows beyond the head: not part of the log, and put there by nobody of this vault."""
+        """How many entries a listing shows beyond the head: not part of the log, and put there by nobody of this vault.
+
+        What has no entry's name is no entry, wherever it sorts.
+        """
         prefix = log_name(self._vault_id, 0)[:-16]
         head = log_name(self._vault_id, self.state.next_seq)
-        return sum(name >= head for name, _ in self.store.list(prefix))
+        return sum(name >= head and _SEQ.fullmatch(name[len(prefix) :]) is not None for name, _ in self.store.list(prefix))
 
     def append(self, body: Body, key: SigningKey, *, init_ids: tuple[bytes, bytes] | None = None) -> Entry:
         """Append `body`, signed by `key`, and return the entry as it stands in the log; on return it is durable.

@@ -182,6 +182,15 @@ def test_entries_beyond_a_gap_are_not_part_of_the_log(vault: Unlocked) -> None:
     assert log.beyond_head() == 1
 
 
+def test_what_has_no_entrys_name_is_not_beyond_the_head(vault: Unlocked) -> None:
+    log = log_of(vault)
+    log.follow()
+    folder = log_name(vault.identity.vault_id, 0)[:-16]
+    for name in ("try-writer", "f" * 15, "f" * 17, "F" * 16):
+        assert vault.log.store.create(folder + name, b"")
+    assert log.beyond_head() == 0
+
+
 @pytest.mark.parametrize(
     "head",
     [
