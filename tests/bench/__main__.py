@@ -51,6 +51,7 @@ def main() -> None:
         "rounds": options.rounds,
         "machine": f"{os.cpu_count()} processors, {platform.machine()}, Linux {platform.release()}, Python {platform.python_version()}",
         "load": [round(value, 1) for value in os.getloadavg()],
+        "target": "Restores went to a directory of their own (--target)." if options.target else "Restores went to the same file system.",
         "versions": versions,
         "flags": {name: TOOLS[name].flags for name in options.tools},
         "figures": {

@@ -16,7 +16,7 @@ _HEAD = """# Benchmarks
 
 Made by `{command}` on {date}; medians of {rounds} rounds in which the tools took turns. Machine: {machine}; load average when it
 ended: {load}. Every tool writes to a directory and reads from a warm page cache. Times include start-up; memory is the peak of
-the process as the kernel counts it; "stored" is by how much the repository grew, "objects" by how many files.
+the process as the kernel counts it; "stored" is by how much the repository grew, "objects" by how many files. {target}
 
 {tools}
 
@@ -30,7 +30,15 @@ def render(result: dict[str, Any], figures: dict[str, dict[str, dict[str, list[C
     tools = "\n".join(f"- {name} {version}: {result['flags'][name]}" for name, version in result["versions"].items())
     command = f"python -m tests.bench --scale {result['scale']} --rounds {result['rounds']}"
     load = ", ".join(str(value) for value in result["load"])
-    head = _HEAD.format(command=command, date=result["date"], rounds=result["rounds"], machine=result["machine"], load=load, tools=tools)
+    head = _HEAD.format(
+        command=command,
+        date=result["date"],
+        rounds=result["rounds"],
+        machine=result["machine"],
+        load=load,
+        tools=tools,
+        target=result["target"],
+    )
     return head + "".join(_section(name, result["scale"], tools_) for name, tools_ in figures.items())
 
 
