@@ -22,7 +22,7 @@ def verdicts(result: Probe) -> dict[str, str]:
 
 def test_an_atomic_place_passes_and_nothing_is_left(atomic_place: Place) -> None:
     store = atomic_place.open()
-    result = probe(store)
+    result = probe(store, time_limit=200)
     assert result.conformant, verdicts(result)
     assert result.races == 48
     assert result.left_behind == 0
