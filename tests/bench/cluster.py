@@ -103,8 +103,8 @@ def _round(product: Product, number: int, scale: float) -> Round:
         team.claim("data", size="4Gi")
         team.policy()
         say(f"round {number}: making data")
-        script = Path(datasets.__file__).read_text() + f"\nmake_d2(Path('/data/d2'), {scale})\n"
-        team.job("make", f"python3 - <<'END'\n{script}\nEND\nsync", data="/data")
+        script = Path(datasets.__file__).read_text()
+        team.job("make", f"python3 - d2 /data/d2 --scale {scale} <<'END'\n{script}\nEND\nsync", data="/data")
         team.finish("make", 1200)
         s3 = S3Requests(product.server)
         first = _measured(product, team, s3, "first backup", lambda: _backup(team, "first"))
