@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recoup.cli.options import KeyOptions, Location, key_options, location_options, output_option, report_option
+from recoup.cli.options import KeyOptions, Location, key_options, location_options, output_option, parallelism_option, report_option
 from recoup.errors import PARTIAL_EXIT_CODE, Usage
 from recoup.report import Progress, Report, reporting
 
@@ -39,6 +39,7 @@ _SHOWN = 20
     help="Leave out what matches: a name at any depth (*.tmp), or with a slash a path below the source (var/cache/**); several times.",
 )
 @click.option("--run", "run_file", metavar="FILE", type=click.Path(dir_okay=False), help="Which run of which policy this is, as JSON.")
+@parallelism_option
 @report_option
 @output_option
 def command(
@@ -48,6 +49,7 @@ def command(
     source: str,
     excludes: tuple[str, ...],
     run_file: str | None,
+    parallelism: int | None,
     report: str | None,
     output: str,
 ) -> int:
@@ -64,20 +66,26 @@ def command(
     Exit code 3: the recovery point was made, but some files changed, vanished or could not be read. They are listed.
     """  # click's mark for text that is not to be wrapped is a real backspace
     with reporting(report) as summary:
-        result = _run(location, keys, writer_keys, source, excludes, run_file)
+        result = _run(location, keys, writer_keys, source, excludes, run_file, parallelism)
         _fill(summary, result)
     _show(result, output)
     return PARTIAL_EXIT_CODE if result.errors_total else 0
 
 
 def _run(
-    location: Location, keys: KeyOptions, writer_keys: str | None, source: str, excludes: tuple[str, ...], run_file: str | None
+    location: Location,
+    keys: KeyOptions,
+    writer_keys: str | None,
+    source: str,
+    excludes: tuple[str, ...],
+    run_file: str | None,
+    parallelism: int | None,
 ) -> Result:
     from recoup.engine.backup.allocator import tune_allocator, without_collector
 
     tune_allocator()
     from recoup.engine.backup.run import read_run_file
-    from recoup.engine.backup.session import Request, back_up
+    from recoup.engine.backup.session import UPLOADERS, Request, back_up
     from recoup.engine.source.exclude import Excludes
 
     Excludes(excludes)  # a bad pattern is said before anything is asked of the location
@@ -89,7 +97,7 @@ def _run(
             return back_up(
                 log,
                 writer,
-                Request(source, excludes, run),
+                Request(source, excludes, run, uploaders=parallelism or UPLOADERS),
                 lambda size, files: progress.start("backup", bytes_total=size, files_total=files),
                 lambda size, files: progress.advance(data=size, files=files),
             )

@@ -1,7 +1,7 @@
 """Options that several commands share, and the types they parse to.
 
 `@location_options` hands the command a `location: Location`; `@key_options` hands it `keys: KeyOptions`; `@output_option` hands it
-`output: "table" | "json"`. Nothing here touches a store or reads a key.
+`output: "table" | "json"`; `@parallelism_option` hands it `parallelism: int | None`. Nothing here touches a store or reads a key.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from recoup.engine.vault import Unlocked
 
 Function = Callable[..., Any]
+
+MAX_PARALLELISM = 32
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
@@ -74,7 +76,7 @@ class KeyOptions:
 
 
 class ByteSize(click.ParamType[int]):
-    """A number of bytes: 1048576, 10MB, 512KiB, 1GiB."""
+    """A number of bytes: 1048576, 10MB, 512KiB, 50Mi, 1GiB."""
 
     name = "size"
 
@@ -103,8 +105,8 @@ def location_options(function: Function) -> Function:
         click.option("--path-style/--virtual-host-style", "path_style", default=None, help=style),
         _option("--ca-bundle", "ca_bundle", "FILE", "Certificates (PEM) to trust for the S3 server.", type=file),
         _option("--credentials-dir", "credentials_dir", "DIR", credentials, type=directory),
-        _option("--upload-limit", "upload_limit", "SIZE", "Bytes a second to send at most, as 10MB or 512KiB.", type=ByteSize()),
-        _option("--download-limit", "download_limit", "SIZE", "Bytes a second to fetch at most.", type=ByteSize()),
+        _option("--upload-limit", "upload_limit", "SIZE", "Bytes a second to send at most, as 10MB or 50Mi.", type=ByteSize()),
+        _option("--download-limit", "download_limit", "SIZE", "Bytes a second to fetch at most, as 10MB or 50Mi.", type=ByteSize()),
     )
 
     @functools.wraps(function)
@@ -140,6 +142,15 @@ def output_option(function: Function) -> Function:
     """-o json|table."""
     choice = click.Choice(["table", "json"])
     return click.option("-o", "--output", type=choice, default="table", show_default=True, help="For people or for programs.")(function)
+
+
+def parallelism_option(function: Function) -> Function:
+    """--parallelism N as `parallelism: int | None`; None leaves the choice to the command."""
+    text = (
+        f"Objects on their way at the same time, up to {MAX_PARALLELISM}. More help where answers take long; each takes the memory of one "
+        "object (16 MiB). [default: what suits the command]"
+    )
+    return _option("--parallelism", "parallelism", "N", text, type=click.IntRange(1, MAX_PARALLELISM))(function)
 
 
 def report_option(function: Function) -> Function:

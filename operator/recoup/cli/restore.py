@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recoup.cli.options import KeyOptions, Location, key_options, location_options, output_option, report_option
+from recoup.cli.options import KeyOptions, Location, key_options, location_options, output_option, parallelism_option, report_option
 from recoup.errors import PARTIAL_EXIT_CODE
 
 if TYPE_CHECKING:
@@ -23,10 +23,19 @@ if TYPE_CHECKING:
 )
 @click.option("--devices", is_flag=True, help="Restore device files, too. They give access to hardware of the machine.")
 @click.option("--trusted-xattrs", is_flag=True, help="Restore trusted.* attributes, too. Overlay file systems, among others, obey them.")
+@parallelism_option
 @report_option
 @output_option
 def command(
-    location: Location, keys: KeyOptions, snapshot: str, target: str, devices: bool, trusted_xattrs: bool, report: str | None, output: str
+    location: Location,
+    keys: KeyOptions,
+    snapshot: str,
+    target: str,
+    devices: bool,
+    trusted_xattrs: bool,
+    parallelism: int | None,
+    report: str | None,
+    output: str,
 ) -> int:
     """Bring a recovery point back and compare it.
 
@@ -52,6 +61,7 @@ def command(
         try:
             unlocked = keys.unlock(location.open())
             point = open_point(unlocked, find_point(unlocked, snapshot))
+            point.objects.parallelism = parallelism
             summary.id = summary.manifest = point.id
             restore(point, target, Wishes(devices, trusted_xattrs), outcome, Progress())
             if outcome.not_preserved.total:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recoup.cli.options import KeyOptions, Location, key_options, location_options, output_option, report_option
+from recoup.cli.options import KeyOptions, Location, key_options, location_options, output_option, parallelism_option, report_option
 
 if TYPE_CHECKING:
     from recoup.engine.verify.findings import Findings
@@ -20,10 +20,18 @@ if TYPE_CHECKING:
 @click.option("--level", type=click.IntRange(0, 4), default=1, show_default=True, help="How deep to look, see above.")
 @click.option("--snapshot", "snapshots", metavar="ID", multiple=True, help="Only this recovery point; several times. [default: all]")
 @click.option("--no-record", is_flag=True, help="Append nothing about it to the log.")
+@parallelism_option
 @report_option
 @output_option
 def command(
-    location: Location, keys: KeyOptions, level: int, snapshots: tuple[str, ...], no_record: bool, report: str | None, output: str
+    location: Location,
+    keys: KeyOptions,
+    level: int,
+    snapshots: tuple[str, ...],
+    no_record: bool,
+    parallelism: int | None,
+    report: str | None,
+    output: str,
 ) -> None:
     """Check that recovery points can be restored.
 
@@ -52,7 +60,7 @@ def command(
     with reporting(report) as summary:
         unlocked = keys.unlock(location.open())
         commits = [find_point(unlocked, wanted) for wanted in snapshots] or list(unlocked.log.state.commits.values())
-        findings = verify(unlocked, commits, level, Progress(), record=not no_record)
+        findings = verify(unlocked, commits, level, Progress(), record=not no_record, threads=parallelism)
         _summarise(findings, summary)
         _print(findings, output)
         if not findings.good:

@@ -32,6 +32,8 @@ class Objects:
 
     def __init__(self, store: Store, keys: ReaderKeys) -> None:
         self.store, self.keys = store, keys
+        self.parallelism: int | None = None
+        """How many to fetch at the same time, if somebody said so."""
         self.fetched = 0
         """Bytes fetched so far (whole objects; ranges are not counted)."""
 

@@ -159,7 +159,8 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("500", 500), ("512KiB", 524_288), ("10MB", 10_000_000), ("1 GiB", 1 << 30), ("1.5k", 1500), ("2T", 2 * 10**12)]
+    ("text", "size"),
+    [("500", 500), ("512KiB", 524_288), ("50Mi", 50 << 20), ("10MB", 10_000_000), ("1 GiB", 1 << 30), ("1.5k", 1500), ("2T", 2 * 10**12)],
 )
 def test_sizes(text: str, size: int) -> None:
     assert ByteSize().convert(text, None, None) == size
@@ -169,6 +170,14 @@ def test_sizes(text: str, size: int) -> None:
 def test_sizes_that_are_none(text: str) -> None:
     with pytest.raises(click.BadParameter):
         ByteSize().convert(text, None, None)
+
+
+@pytest.mark.parametrize("name", ["backup", "restore", "verify"])
+@pytest.mark.parametrize(("number", "code"), [("0", 2), ("33", 2), ("many", 2)])
+def test_parallelism_is_bounded(name: str, number: str, code: int) -> None:
+    result = CliRunner().invoke(root, [name, "--location", "file:///x", "--parallelism", number])
+    assert result.exit_code == code
+    assert "parallelism" in result.output
 
 
 def test_location_options_become_store_options(tmp_path: Path) -> None:

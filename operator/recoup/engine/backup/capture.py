@@ -46,13 +46,14 @@ class Work:
     dedup: Dedup
     lineage: Lineage | None
     pack_bytes: int
+    uploaders: int
     started: int
     on_progress: Callable[[int, int], None]
 
     def __post_init__(self) -> None:
         keys, ledger = self.keys, self.ledger
         self.id_key = keys.id_key
-        self.packs = PackWriter(self.pipeline, keys.sealing(Kind.DATA), ledger, self.pack_bytes)
+        self.packs = PackWriter(self.pipeline, keys.sealing(Kind.DATA), ledger, self.pack_bytes, self.uploaders + 1)
         self.sink = BlockSink(self.pipeline, self.packs, self.id_key, self.dedup)
         self.trees = self.meta(Kind.TREE)
         self.contents = self.meta(Kind.REFS)

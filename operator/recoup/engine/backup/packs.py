@@ -24,8 +24,6 @@ from recoup.errors import Denied, Integrity
 
 LEVEL: Final = 3
 PACK_BYTES: Final = 16 << 20
-PACK_BUFFERS: Final = 3
-"""One filling, one being sealed, one on its way."""
 META_BYTES: Final = 4 << 20
 """Stored bytes of a full object of trees, refs or caches."""
 
@@ -96,9 +94,12 @@ class Ledger:
 
 
 class PackWriter:
-    """Packs of data blocks. `add` is called by many threads; a full pack is sealed by the thread that found it full."""
+    """Packs of data blocks, at most `buffers` of them in memory: one is filling, the others are sealed or on their way.
 
-    def __init__(self, pipeline: Pipeline, sealing: Sealing, ledger: Ledger, pack_bytes: int) -> None:
+    `add` is called by many threads; a full pack is sealed by the thread that found it full.
+    """
+
+    def __init__(self, pipeline: Pipeline, sealing: Sealing, ledger: Ledger, pack_bytes: int, buffers: int) -> None:
         self._pipeline = pipeline
         self._sealing = sealing
         self._ledger = ledger
@@ -109,7 +110,7 @@ class PackWriter:
         self._number = 0
         self._blocks: list[tuple[bytes, int]] = []
         self._free: list[memoryview] = []
-        self._unmade = PACK_BUFFERS
+        self._unmade = buffers
 
     def add(self, block: bytes, kind: BlockKind, codec: Codec, plain_length: int, payload: memoryview | bytes) -> None:
         full: Callable[[], None] | None = None

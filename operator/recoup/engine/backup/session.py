@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from recoup.engine.backup.capture import Captured, Work, capture
 from recoup.engine.backup.closing import Closing, close_point
@@ -31,6 +32,9 @@ from recoup.engine.log.points import open_point
 from recoup.engine.records.manifest import FileError
 from recoup.errors import Integrity, Invalid, RecoupError
 
+UPLOADERS: Final = 2
+"""Objects on their way at the same time, if nobody says otherwise."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -41,7 +45,7 @@ class Request:
     run: RunFile | None = None
     pack_bytes: int = PACK_BYTES
     """Stored bytes of a pack; more than the longest block (4 MiB) and what surrounds it."""
-    uploaders: int = 2
+    uploaders: int = UPLOADERS
 
 
 @dataclass
@@ -160,7 +164,7 @@ def _attempt(
     live = [committed.body for committed in log.state.commits.values() if committed.generation == keys.generation]
     dedup = Dedup(readback, lineage, live, log.state.damaged)
     with Pipeline(upload, workers=worker_count(), uploaders=request.uploaders) as pipeline:
-        work = Work(pipeline, keys, ledger, dedup, lineage, request.pack_bytes, started, on_progress)
+        work = Work(pipeline, keys, ledger, dedup, lineage, request.pack_bytes, request.uploaders, started, on_progress)
         captured = capture(work, source, request.excludes)
         closing = Closing(work, log.store, readback, request, source, walker)
         commit = close_point(closing, captured, opened)

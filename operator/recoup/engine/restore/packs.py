@@ -45,10 +45,10 @@ class _Buffer(threading.local):
 class Workers:
     """Runs pack jobs. `submit` waits for the jobs before, so that at most one window is being worked on while the next is planned."""
 
-    def __init__(self, objects: Objects, id_key: bytes, sink: Sink, threads: int = THREADS) -> None:
+    def __init__(self, objects: Objects, id_key: bytes, sink: Sink) -> None:
         self._objects, self._id_key, self._sink = objects, id_key, sink
         build_type_info()
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="restore")
+        self._pool = ThreadPoolExecutor(objects.parallelism or THREADS, thread_name_prefix="restore")
         self._running: list[Future[None]] = []
         self._stop = threading.Event()
         self._patient = True

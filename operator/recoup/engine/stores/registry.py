@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import unquote, urlsplit
 
 from recoup.engine.stores.base import Store, StoreOptions
+from recoup.engine.stores.limited import limited
 from recoup.errors import Usage
 
 
@@ -19,7 +20,7 @@ def open_store(url: str, options: StoreOptions | None = None) -> Store:
 
         if parts.netloc not in {"", "localhost"} or not parts.path.startswith("/") or parts.path == "/":
             raise Usage(f"location {url}: a directory is written file:///absolute/path")
-        return FileStore(unquote(parts.path))
+        return limited(FileStore(unquote(parts.path)), options)
     if parts.scheme == "s3":
         from recoup.engine.stores.s3 import S3Store  # noqa: PLC0415  # boto3 costs 0.4 s
 

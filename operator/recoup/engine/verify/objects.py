@@ -41,14 +41,17 @@ class _Buffer(threading.local):
 class ObjectChecker:
     """Checks objects at one level, several at a time."""
 
-    def __init__(self, store: Store, keys: ReaderKeys, level: int, findings: Findings, progress: Progress) -> None:
+    def __init__(
+        self, store: Store, keys: ReaderKeys, level: int, findings: Findings, progress: Progress, threads: int | None = None
+    ) -> None:
         self._store, self._keys, self._level, self._findings, self._progress = store, keys, level, findings, progress
+        self._threads = threads or _THREADS[level]
         self._buffer = _Buffer()
 
     def run(self, objects: Iterable[tuple[str, Live, bool]]) -> None:
         """Check all of them, reading those whose third part says so. Raises what the store raises when it is away."""
         build_type_info()
-        pool = ThreadPoolExecutor(_THREADS[self._level], thread_name_prefix="verify")
+        pool = ThreadPoolExecutor(self._threads, thread_name_prefix="verify")
         waiting: deque[Future[None]] = deque()
         try:
             for name, live, whole in objects:

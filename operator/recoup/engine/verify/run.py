@@ -31,7 +31,14 @@ T = TypeVar("T")
 
 
 def verify(
-    unlocked: Unlocked, commits: list[Committed], level: int, progress: Progress, *, record: bool = True, now: float | None = None
+    unlocked: Unlocked,
+    commits: list[Committed],
+    level: int,
+    progress: Progress,
+    *,
+    record: bool = True,
+    now: float | None = None,
+    threads: int | None = None,
 ) -> Findings:
     """Verify the recovery points at `level` (0 to 4). Raises Retryable or Denied if the location cannot be read; all else is a finding."""
     findings = Findings(level, points=len(commits))
@@ -49,7 +56,7 @@ def verify(
             (reader.name(one), one, level > 2 or (level == 2 and in_slice(unlocked.reader, one.ref.digest, day)))
             for one in live.objects.values()
         )
-        ObjectChecker(unlocked.log.store, unlocked.reader, level, findings, progress).run(chosen)
+        ObjectChecker(unlocked.log.store, unlocked.reader, level, findings, progress, threads).run(chosen)
         _walk(unlocked, live, findings, progress)
         if record:
             findings.recorded = _record(unlocked, live, findings)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recoup.engine.stores.base import StoreOptions
+from recoup.engine.stores.file import FileStore
+from recoup.engine.stores.limited import LimitedStore, limited
 from recoup.engine.stores.limits import CHUNK, LimitedBody, Limiter
+from recoup.engine.stores.registry import open_store
 
 
 class Clock:
@@ -45,3 +51,24 @@ def test_a_limited_body_gives_the_same_bytes_and_can_be_rewound() -> None:
     assert body.read(5) == data[:5]
     assert body.tell() == 5
     assert clock.now > 104
+
+
+def test_a_directory_is_limited_in_both_directions(tmp_path: Path) -> None:
+    up, down = Clock(), Clock()
+    store = LimitedStore(FileStore(str(tmp_path)), Limiter(100_000, up.read, up.sleep), Limiter(1_000_000, down.read, down.sleep))
+    for number in range(4):
+        assert store.create(f"d/{number}", bytes(100_000))
+    assert (3.7 < up.now - 100 < 4.3, down.now) == (True, 100.0)
+    buffer = memoryview(bytearray(100_000))
+    assert store.get("d/0") == store.get_range("d/1", 0, 100_000) == bytes(100_000)
+    assert store.get_into("d/2", buffer) == store.size("d/3") == 100_000
+    assert 0.04 < down.now - 100 < 0.31
+    store.delete("d/3")
+    assert [name for name, _ in store.list("d/")] == ["d/0", "d/1", "d/2"]
+    assert list(store.folders("")) == ["d"]
+
+
+def test_a_directory_without_limits_is_not_wrapped(tmp_path: Path) -> None:
+    store = FileStore(str(tmp_path))
+    assert limited(store, StoreOptions()) is store
+    assert isinstance(open_store(f"file://{tmp_path}", StoreOptions(upload_limit=5)), LimitedStore)
