@@ -108,12 +108,10 @@ def _run(
 def _open(location: Location, keys: KeyOptions, writer_keys: str | None) -> tuple[Log, WriterKeys]:
     """The log and the keys to write with: a writer's own, or those that a key file opens."""
     if writer_keys is None:
-        from recoup.engine.unlock import unlock
-
-        unlocked = unlock(location.open(), keys.need_key_files(), vault=keys.vault, fingerprint=keys.fingerprint)
+        unlocked = keys.unlock(location.open())
         return unlocked.log, unlocked.writer
-    if keys.key_files:
-        raise Usage("give --key-file or --writer-keys, not both")
+    if keys.given:
+        raise Usage("give --key-file (or another key) or --writer-keys, not both")
     from recoup.engine.keys.roles import WriterKeys
     from recoup.engine.log.follow import Log
 

@@ -17,6 +17,7 @@ import click
 from recoup.errors import Usage
 
 if TYPE_CHECKING:
+    from recoup.engine.keys.given import Given
     from recoup.engine.stores.base import Store, StoreOptions
     from recoup.engine.vault import Unlocked
 
@@ -55,24 +56,33 @@ class Location:
 
 @dataclass(frozen=True)
 class KeyOptions:
-    """Which keys to use and which vault is meant. All may be absent; `need_key_files` says so where they must not be."""
+    """Which keys to use and which vault is meant. All may be absent; `unlock` says so."""
 
     key_files: tuple[str, ...]
+    passphrase_files: tuple[str, ...]
+    aws_kms: tuple[str, ...]
     vault: str | None
     fingerprint: str | None
     trust_new: bool
 
-    def need_key_files(self) -> tuple[str, ...]:
-        if not self.key_files:
-            raise Usage("no key: give --key-file FILE (made by `recoup keygen FILE`)")
-        return self.key_files
+    @property
+    def given(self) -> bool:
+        """Whether there is any key to open a vault with."""
+        return bool(self.key_files or self.passphrase_files or self.aws_kms)
+
+    def read(self) -> Given:
+        """Read the keys, of which there may be none. Raises KeyUnavailable, Invalid."""
+        from recoup.engine.keys.given import read_keys
+
+        return read_keys(self.key_files, self.passphrase_files, self.aws_kms)
 
     def unlock(self, store: Store) -> Unlocked:
         """Open the vault that is meant; its log has been followed on return."""
         from recoup.engine.unlock import unlock
 
-        files = self.need_key_files()
-        return unlock(store, files, vault=self.vault, fingerprint=self.fingerprint, trust_new=self.trust_new)
+        if not self.given:
+            raise Usage("no key: give --key-file FILE (made by `recoup keygen FILE`), --passphrase-file FILE or --aws-kms ARN")
+        return unlock(store, self.read(), vault=self.vault, fingerprint=self.fingerprint, trust_new=self.trust_new)
 
 
 class ByteSize(click.ParamType[int]):
@@ -118,13 +128,12 @@ def location_options(function: Function) -> Function:
 
 
 def key_options(function: Function) -> Function:
-    """--key-file, --vault, --fingerprint, --trust-new."""
+    """--key-file, --passphrase-file, --aws-kms, --vault, --fingerprint, --trust-new."""
     vault = "The vault, where the location holds several and the key file names none of them."
     fingerprint = "Fingerprint that `recoup init` printed, where the key file does not carry it."
     trust = "Accept the vault though its fingerprint is not known. Only if you are sure that nobody planted it."
-    file = click.Path(exists=True, dir_okay=False)
-    options = (
-        _option("--key-file", "key_files", "FILE", "Key file; may be given several times.", multiple=True, type=file),
+    options: tuple[Callable[[Function], Function], ...] = (
+        *opening_options("", "Key file; may be given several times."),
         _option("--vault", "vault", "HEX", vault),
         _option("--fingerprint", "fingerprint", "TEXT", fingerprint),
         click.option("--trust-new", is_flag=True, help=trust),
@@ -136,6 +145,19 @@ def key_options(function: Function) -> Function:
         return function(*args, keys=KeyOptions(**fields), **values)
 
     return _apply(options, call)
+
+
+def opening_options(prefix: str, key_file: str) -> tuple[Callable[[Function], Function], ...]:
+    """--key-file, --passphrase-file and --aws-kms, or with `prefix` the same for a key that a vault is to get."""
+    line = "File whose first line is the passphrase; - is stdin."
+    kms = "ARN of an AWS KMS key; credentials as in the usual AWS configuration."
+    file, or_stdin = click.Path(exists=True, dir_okay=False), click.Path(exists=True, dir_okay=False, allow_dash=True)
+    stem = prefix.replace("-", "_")
+    return (
+        _option(f"--{prefix}key-file", f"{stem}key_files", "FILE", key_file, multiple=True, type=file),
+        _option(f"--{prefix}passphrase-file", f"{stem}passphrase_files", "FILE", line, multiple=True, type=or_stdin),
+        _option(f"--{prefix}aws-kms", f"{stem}aws_kms", "ARN", kms, multiple=True),
+    )
 
 
 def output_option(function: Function) -> Function:

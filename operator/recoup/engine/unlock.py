@@ -1,4 +1,4 @@
-"""From key files to an opened vault: the command line's choice of vault and root key (docs/format.md section 2).
+"""From the keys given to an opened vault: the command line's choice of vault and root key (docs/format.md section 2).
 
 Without a pinned fingerprint nothing is opened unless a person says so: a bucket may hold a vault that somebody planted.
 """
@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recoup.engine.format.kinds import ID_BYTES
-from recoup.engine.keys.keyfile import KeyFile, read_key_file
+from recoup.engine.keys.given import Given, read_keys
+from recoup.engine.keys.keyfile import KeyFile
 from recoup.engine.keys.text import decode_fingerprint
 from recoup.engine.log.follow import Log
 from recoup.engine.stores.base import Store
@@ -19,7 +20,7 @@ from recoup.errors import Invalid, KeyUnavailable, NotFound, Usage
 
 def unlock(
     store: Store,
-    key_files: Sequence[str | Path],
+    keys: Given | Sequence[str | Path],
     *,
     vault: str | None = None,
     fingerprint: str | None = None,
@@ -27,25 +28,33 @@ def unlock(
 ) -> Unlocked:
     """Open the vault that is meant: the one named, else the one that fingerprint or key files pin, else the only one.
 
-    The log has been followed on return. Raises Usage if it is not clear which vault is meant, NotFound if there is none,
-    KeyUnavailable if no key opens it or its root key is not known beforehand, Integrity if it leads to another root key.
+    `keys` are what a command was given, or just key files. The log has been followed on return. Raises Usage if it is not clear
+    which vault is meant, NotFound if there is none, KeyUnavailable if no key opens it or its root key is not known beforehand,
+    Integrity if it leads to another root key.
     """
-    files = [read_key_file(Path(path)) for path in key_files]
-    pins = _pins(files, fingerprint)
-    vault_id = _choose(store, pins, vault, fingerprint)
-    root = pins.get(vault_id)
-    log = Log(store, vault_id, root_public=root)
-    state = log.follow()
-    if not state.next_seq:
-        raise NotFound(f"{store.url} holds no vault {vault_id.hex()}{_others(store)}", reason="NoVault")
-    state.require_identity()
-    if root is None and not trust_new:
+    given = keys if isinstance(keys, Given) else read_keys(keys)
+    log = find_vault(store, given.files, vault=vault, fingerprint=fingerprint)
+    if log.state.pinned_root is None and not trust_new:
         raise KeyUnavailable(
-            f"the fingerprint of vault {vault_id.hex()} is not known: give --fingerprint as `recoup init` printed it or the location's "
-            "status shows it; --trust-new accepts what the location says, if you are sure that nobody planted it",
+            f"the fingerprint of vault {log.state.vault_id.hex()} is not known: give --fingerprint as `recoup init` printed it or the "
+            "location's status shows it; --trust-new accepts what the location says, if you are sure that nobody planted it",
             reason="FingerprintUnknown",
         )
-    return open_vault(log, [file.kek for file in files], pinned=True)
+    return open_vault(log, given.opening, pinned=True)
+
+
+def find_vault(store: Store, files: Sequence[KeyFile], *, vault: str | None = None, fingerprint: str | None = None) -> Log:
+    """The followed log of the vault that is meant, nothing opened. Its `pinned_root` is None if no fingerprint is known.
+
+    Raises Usage, NotFound and Integrity as `unlock` does.
+    """
+    pins = _pins(files, fingerprint)
+    vault_id = _choose(store, pins, vault, fingerprint)
+    log = Log(store, vault_id, root_public=pins.get(vault_id))
+    if not log.follow().next_seq:
+        raise NotFound(f"{store.url} holds no vault {vault_id.hex()}{_others(store)}", reason="NoVault")
+    log.state.require_identity()
+    return log
 
 
 def _pins(files: Sequence[KeyFile], fingerprint: str | None) -> dict[bytes, bytes]:

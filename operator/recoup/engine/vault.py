@@ -23,13 +23,14 @@ from recoup.engine.descriptor import (
     reference_to,
 )
 from recoup.engine.format.derive import derive
+from recoup.engine.format.envelopes import HPKE_HYBRID
 from recoup.engine.format.kinds import ID_BYTES
 from recoup.engine.format.names import LOCATION_DESCRIPTOR, VAULTS, descriptor_name, digest_of, keyring_name
 from recoup.engine.format.records import open_record, seal_record
-from recoup.engine.keys.kek import Kek, Recipient
 from recoup.engine.keys.keyring import MAX_KEYRING_BYTES, Material, OpenedKeyring, open_keyring, seal_keyring
 from recoup.engine.keys.roles import CatalogueKeys, MaintenanceKeys, ReaderGeneration, ReaderKeys, VaultIdentity, WriterKeys
 from recoup.engine.keys.signing import SigningKey
+from recoup.engine.keys.wraps import Both, Unwrapper, Wrapper
 from recoup.engine.log.bodies import DescriptorRef, Init, KeyringRef
 from recoup.engine.log.follow import Log, LogRejected
 from recoup.engine.stores.base import Store
@@ -66,7 +67,8 @@ class Unlocked:
 
     @property
     def reader(self) -> ReaderKeys:
-        generations = {number: _reader_generation(material) for number, material in self.materials.items()}
+        certificates = self.log.state.certificates
+        generations = {number: _reader_generation(material, certificates[number].hybrid) for number, material in self.materials.items()}
         return ReaderKeys(self.identity, generations, self._newest[1].verifier)
 
     @property
@@ -121,8 +123,8 @@ def existing_vault(store: Store, pins: Iterable[bytes]) -> bytes | None:
 
 def provision(
     store: Store,
-    keks: Sequence[Kek],
-    recipients: Sequence[Recipient],
+    keks: Sequence[Both],
+    recipients: Sequence[Wrapper],
     *,
     vault_id: bytes,
     labels: dict[str, str],
@@ -144,7 +146,7 @@ def provision(
     return Provisioned(unlocked.writer, unlocked.catalogue, unlocked.fingerprint, created=made is not None)
 
 
-def open_vault(log: Log, keks: Iterable[Kek], *, pinned: bool) -> Unlocked:
+def open_vault(log: Log, keks: Iterable[Unwrapper], *, pinned: bool) -> Unlocked:
     """Open the keyrings that a followed log names. `pinned` says that the log was followed from a root key known beforehand.
 
     Raises KeyUnavailable if no KEK opens them, or if the root key is neither pinned nor proven by a secret KEK; Integrity if a
@@ -154,7 +156,7 @@ def open_vault(log: Log, keks: Iterable[Kek], *, pinned: bool) -> Unlocked:
     at_hand = list(keks)
     if not at_hand:
         raise KeyUnavailable(f"vault {identity.vault_id.hex()} exists already, and only keys that are kept offline open it")
-    opened = {generation: _open_generation(log, generation, at_hand) for generation in sorted(log.state.keyrings)}
+    opened = {generation: open_generation(log, generation, at_hand) for generation in sorted(log.state.keyrings)}
     proven = all(keyring.proven for keyring in opened.values())
     if not pinned and not proven:
         raise KeyUnavailable(
@@ -182,11 +184,11 @@ def open_labels(meta_key: bytes, identity: VaultIdentity, init: Init) -> dict[st
         raise Integrity("the labels of the vault are malformed") from None
 
 
-def _create(log: Log, location_id: bytes, keks: Sequence[Kek | Recipient], labels: dict[str, str]) -> Unlocked | None:
+def _create(log: Log, location_id: bytes, keks: Sequence[Wrapper], labels: dict[str, str]) -> Unlocked | None:
     """Put keyring and descriptor, then INIT, which makes them count. None if somebody else's INIT was first."""
     vault_id = log.state.vault_id
     material = Material.generate()
-    certificate = material.certify(location_id, vault_id, _GENERATION)
+    certificate = material.certify(location_id, vault_id, _GENERATION, hybrid=wants_hybrid(keks))
     keyring = seal_keyring(material, certificate, keks)
     digest = digest_of(keyring)
     identity = VaultIdentity(location_id, vault_id, SigningKey(material.root).public)
@@ -203,6 +205,11 @@ def _create(log: Log, location_id: bytes, keks: Sequence[Kek | Recipient], label
     return Unlocked(identity, log, proven=True, materials={_GENERATION: material})
 
 
+def wants_hybrid(keks: Iterable[Wrapper]) -> bool:
+    """Whether a new data key pair is a hybrid one: a hybrid recipient would protect nothing if content were sealed to less."""
+    return any(kek.type == HPKE_HYBRID for kek in keks)
+
+
 def _put_descriptor(store: Store, repo_id: bytes, vault_id: bytes, run_key: bytes) -> DescriptorRef:
     """Put the first descriptor under the first free number: somebody who lost the race for INIT may have taken one."""
     for number in range(_DESCRIPTOR_TRIES):
@@ -212,7 +219,8 @@ def _put_descriptor(store: Store, repo_id: bytes, vault_id: bytes, run_key: byte
     raise Integrity(f"the descriptors of vault {vault_id.hex()} are squatted: choose another vault id", reason="LogSquatted")
 
 
-def _open_generation(log: Log, generation: int, keks: list[Kek]) -> OpenedKeyring:
+def read_keyring(log: Log, generation: int) -> tuple[str, bytes]:
+    """(name, bytes) of the keyring in force of a generation, as the log names it. Raises Integrity; opens nothing."""
     digest = log.state.keyrings[generation]
     name = keyring_name(log.state.vault_id, generation, digest)
     try:
@@ -221,16 +229,23 @@ def _open_generation(log: Log, generation: int, keks: list[Kek]) -> OpenedKeyrin
         raise Integrity(f"keyring {name} is missing: the log names it, so it was deleted; bring it back from another copy") from None
     if digest_of(data) != digest:
         raise Integrity(f"keyring {name} is damaged: its digest is not the one that the log names")
+    return name, data
+
+
+def open_generation(log: Log, generation: int, keks: Sequence[Unwrapper]) -> OpenedKeyring:
+    """Open the keyring in force of a generation. Raises KeyUnavailable, Integrity."""
+    name, data = read_keyring(log, generation)
     keyring = open_keyring(data, keks, name)
     if keyring.certificate != log.state.certificates[generation]:
         raise Integrity(f"keyring {name} and the log differ in the vault's public keys")
     return keyring
 
 
-def _reader_generation(material: Material) -> ReaderGeneration:
+def _reader_generation(material: Material, hybrid: bool) -> ReaderGeneration:
     root = material.writer_root
     labels = (b"rcp1/id", b"rcp1/index", b"rcp1/meta")
-    return ReaderGeneration(material.private, *(derive(root, label) for label in labels))
+    id_key, index_key, meta_key = (derive(root, label) for label in labels)
+    return ReaderGeneration(material.private, id_key, index_key, meta_key, hybrid)
 
 
 def _labels_context(identity: VaultIdentity) -> bytes:

@@ -18,7 +18,7 @@ import zstandard
 from cryptography.exceptions import InvalidTag
 
 from recoup.engine.format.derive import ObjectKeys
-from recoup.engine.format.envelopes import HPKE_X25519, Envelope, PrivateKey, decode_envelopes, open_hpke, open_kwp, wrapping_id
+from recoup.engine.format.envelopes import AES_KWP, Envelope, PrivateKey, decode_envelopes, open_hpke, open_kwp, wrapping_id
 from recoup.engine.format.kinds import MAX_OBJECT_BYTES, TAG_BYTES, Codec, Kind
 from recoup.engine.format.layout import (
     FRAME_BYTES,
@@ -71,12 +71,12 @@ class Opening:
 
     def seed(self, envelopes: list[Envelope], context: bytes, name: str) -> bytes:
         """Open the first envelope that is addressed to one of our keys."""
-        private = {key.id: key for key in self.private_keys}
+        private = {(key.type, key.id): key for key in self.private_keys}
         wrapping = {key.id: key for key in self.wrapping_keys}
         addressed = False
         for envelope in envelopes:
-            if envelope.type == HPKE_X25519:
-                recipient = private.get(envelope.recipient)
+            if envelope.type != AES_KWP:
+                recipient = private.get((envelope.type, envelope.recipient))
                 seed = open_hpke(envelope.payload, recipient, context) if recipient else None
                 addressed |= recipient is not None
             else:

@@ -13,7 +13,7 @@ import os
 from dataclasses import dataclass, field
 
 from recoup.engine.format.derive import ObjectKeys
-from recoup.engine.format.envelopes import HPKE_ENVELOPE_BYTES, KWP_ENVELOPE_BYTES, SEED_BYTES, seal_envelopes
+from recoup.engine.format.envelopes import KWP_ENVELOPE_BYTES, SEED_BYTES, hpke_envelope_bytes, seal_envelopes
 from recoup.engine.format.kinds import (
     ID_BYTES,
     MAX_BLOCKS,
@@ -69,7 +69,7 @@ class Sealing:
     @property
     def header_length(self) -> int:
         """Bytes of header and envelopes, which the first block follows."""
-        return HEADER_BYTES + (KWP_ENVELOPE_BYTES if self.wrapping_key is not None else HPKE_ENVELOPE_BYTES * len(self.recipients))
+        return HEADER_BYTES + (KWP_ENVELOPE_BYTES if self.wrapping_key is not None else hpke_envelope_bytes(self.recipients))
 
     @property
     def envelope_count(self) -> int:

@@ -1,49 +1,32 @@
 """Key-encryption keys: what a person or a cluster keeps outside the bucket to open a vault (docs/format.md section 2).
 
-Two kinds so far: a symmetric `secret`, and an X25519 key pair whose public half (`recipient`) may be handed to a cluster while
-the private half stays offline. Each wraps 32-byte section keys of keyrings, bound to vault, generation and section.
+Here the kinds that stand in key files: a symmetric `secret`, and key pairs (X25519 or hybrid) whose public half (`recipient`) may be
+handed to a cluster while the private half stays offline. Passphrases: `passphrase.py`; keys of a service: `kms.py`.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Self
 
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap_with_padding
 
 from recoup.engine.format.derive import derive
-from recoup.engine.format.envelopes import AES_KWP, HPKE_X25519, PrivateKey, open_hpke, open_kwp, recipient_id, seal_hpke
-from recoup.engine.keys.text import KEK, RECIPIENT, RECIPIENT_PRIVATE, decode_text, encode_text
+from recoup.engine.format.envelopes import (
+    AES_KWP,
+    HPKE_HYBRID,
+    PrivateKey,
+    check_public_key,
+    hpke_type,
+    open_hpke,
+    open_kwp,
+    recipient_id,
+    seal_hpke,
+)
+from recoup.engine.keys.text import HYBRID_PRIVATE, HYBRID_RECIPIENT, KEK, RECIPIENT, RECIPIENT_PRIVATE, decode_text, encode_text
+from recoup.engine.keys.wraps import BadWrap, Scope, Wrap
 from recoup.errors import Invalid
-
-
-class Wrapper(Protocol):
-    """What a section key can be wrapped to."""
-
-    @property
-    def type(self) -> int: ...
-
-    @property
-    def id(self) -> bytes: ...
-
-    def wrap(self, section_key: bytes, context: bytes) -> bytes: ...
-
-
-class Unwrapper(Protocol):
-    """What opens a wrapped section key."""
-
-    @property
-    def type(self) -> int: ...
-
-    @property
-    def id(self) -> bytes: ...
-
-    @property
-    def proves_origin(self) -> bool:
-        """Whether only a holder of this key can have made what it opens: true of secrets, not of public-key recipients."""
-
-    def unwrap(self, wrapped: bytes, context: bytes) -> bytes | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,34 +48,50 @@ class SecretKek:
     def to_text(self) -> str:
         return encode_text(KEK, self.raw)
 
-    def wrap(self, section_key: bytes, context: bytes) -> bytes:
-        return aes_key_wrap_with_padding(derive(self.raw, context), section_key)
+    def wrap(self, section_key: bytes, scope: Scope) -> Wrap:
+        return Wrap(AES_KWP, self.id, aes_key_wrap_with_padding(derive(self.raw, scope.wrap_context), section_key))
 
-    def unwrap(self, wrapped: bytes, context: bytes) -> bytes | None:
-        return open_kwp(wrapped, derive(self.raw, context))
+    def unwrap(self, wrap: Wrap, scope: Scope) -> bytes | None:
+        if wrap.key != (AES_KWP, self.id):
+            return None
+        opened = open_kwp(wrap.wrapped, derive(self.raw, scope.wrap_context))
+        if opened is None:
+            raise BadWrap
+        return opened
 
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
     """The public half of an offline key: new keyrings are wrapped to it, nothing is opened with it."""
 
-    public: bytes
-    type: int = field(default=HPKE_X25519, init=False)
+    public: bytes = field(repr=False)
+    type: int = field(init=False)
     id: bytes = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "type", hpke_type(self.public))
         object.__setattr__(self, "id", recipient_id(self.public))
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """Parse `recouprecipient1…`. Raises Invalid."""
-        return cls(decode_text(RECIPIENT, text))
+        """Parse `recouprecipient1…` or `recouphybrid1…`. Raises Invalid."""
+        prefix = HYBRID_RECIPIENT if text.strip().startswith(HYBRID_RECIPIENT + "1") else RECIPIENT
+        public = decode_text(prefix, text)
+        try:
+            check_public_key(public)
+        except ValueError:
+            raise Invalid(f"the {prefix}1… text is not a public key", reason="InvalidKey") from None
+        return cls(public)
+
+    @property
+    def hybrid(self) -> bool:
+        return self.type == HPKE_HYBRID
 
     def to_text(self) -> str:
-        return encode_text(RECIPIENT, self.public)
+        return encode_text(HYBRID_RECIPIENT if self.hybrid else RECIPIENT, self.public)
 
-    def wrap(self, section_key: bytes, context: bytes) -> bytes:
-        return seal_hpke(section_key, self.public, context)
+    def wrap(self, section_key: bytes, scope: Scope) -> Wrap:
+        return Wrap(self.type, self.id, seal_hpke(section_key, self.public, scope.wrap_context))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +99,15 @@ class RecipientKek:
     """The private half of an offline key."""
 
     private: PrivateKey
-    type: int = field(default=HPKE_X25519, init=False)
     proves_origin: bool = field(default=False, init=False)
 
     @classmethod
-    def generate(cls) -> Self:
-        return cls(PrivateKey(os.urandom(32)))
+    def generate(cls, *, hybrid: bool = False) -> Self:
+        return cls(PrivateKey(os.urandom(32), hybrid))
+
+    @property
+    def type(self) -> int:
+        return self.private.type
 
     @property
     def id(self) -> bytes:
@@ -116,25 +118,31 @@ class RecipientKek:
         return Recipient(self.private.public)
 
     def to_text(self) -> str:
-        return encode_text(RECIPIENT_PRIVATE, self.private.raw)
+        return encode_text(HYBRID_PRIVATE if self.private.hybrid else RECIPIENT_PRIVATE, self.private.raw)
 
-    def wrap(self, section_key: bytes, context: bytes) -> bytes:
-        return self.recipient.wrap(section_key, context)
+    def wrap(self, section_key: bytes, scope: Scope) -> Wrap:
+        return self.recipient.wrap(section_key, scope)
 
-    def unwrap(self, wrapped: bytes, context: bytes) -> bytes | None:
-        return open_hpke(wrapped, self.private, context)
+    def unwrap(self, wrap: Wrap, scope: Scope) -> bytes | None:
+        if wrap.key != (self.type, self.id):
+            return None
+        opened = open_hpke(wrap.wrapped, self.private, scope.wrap_context)
+        if opened is None:
+            raise BadWrap
+        return opened
 
 
 Kek = SecretKek | RecipientKek
+"""What a key file may hold."""
 
 
 def kek_from_text(text: str) -> Kek:
-    """Parse `recoupsecret1…` or `recoupprivate1…`. Raises Invalid without repeating the text."""
+    """Parse `recoupsecret1…`, `recoupprivate1…` or `recouphybridprivate1…`. Raises Invalid without repeating the text."""
     prefix = text.strip().partition("1")[0]
     if prefix == KEK:
         return SecretKek(decode_text(KEK, text))
-    if prefix == RECIPIENT_PRIVATE:
-        return RecipientKek(PrivateKey(decode_text(RECIPIENT_PRIVATE, text)))
-    if prefix == RECIPIENT:
+    if prefix in {RECIPIENT_PRIVATE, HYBRID_PRIVATE}:
+        return RecipientKek(PrivateKey(decode_text(prefix, text), hybrid=prefix == HYBRID_PRIVATE))
+    if prefix in {RECIPIENT, HYBRID_RECIPIENT}:
         raise Invalid("this is the public half of a recovery key: it closes, and cannot open", reason="InvalidKey")
-    raise Invalid("neither a recoupsecret1… nor a recoupprivate1… text", reason="InvalidKey")
+    raise Invalid("neither a recoupsecret1… nor a recoupprivate1… or recouphybridprivate1… text", reason="InvalidKey")

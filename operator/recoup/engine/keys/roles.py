@@ -158,6 +158,8 @@ class ReaderGeneration(msgspec.Struct, frozen=True):
     id_key: bytes
     index_key: bytes
     meta_key: bytes
+    hybrid: bool = False
+    """Of which kind the data key pair is."""
 
     def __repr__(self) -> str:
         return "ReaderGeneration(…)"
@@ -196,7 +198,7 @@ class ReaderKeys(msgspec.Struct, frozen=True):
         if kind in {Kind.INDEX, Kind.REFS}:
             wrapping = tuple(WrappingKey(keys.index_key) for keys in self.generations.values())
         elif not kind.readable_by_writer:
-            private = tuple(PrivateKey(keys.data_private) for keys in self.generations.values())
+            private = tuple(PrivateKey(keys.data_private, keys.hybrid) for keys in self.generations.values())
         return Opening(self.identity.repo_id, self.identity.vault_id, kind, private, wrapping)
 
 

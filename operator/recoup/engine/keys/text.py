@@ -16,8 +16,10 @@ from recoup.errors import Invalid
 KEK: Final = "recoupsecret"
 RECIPIENT_PRIVATE: Final = "recoupprivate"
 RECIPIENT: Final = "recouprecipient"
+HYBRID_PRIVATE: Final = "recouphybridprivate"
+HYBRID_RECIPIENT: Final = "recouphybrid"
 FINGERPRINT: Final = "recoupvault"
-_LENGTHS: Final = {KEK: 32, RECIPIENT_PRIVATE: 32, RECIPIENT: 32, FINGERPRINT: 48}
+_LENGTHS: Final = {KEK: 32, RECIPIENT_PRIVATE: 32, RECIPIENT: 32, HYBRID_PRIVATE: 32, HYBRID_RECIPIENT: 1216, FINGERPRINT: 48}
 
 
 def encode_text(prefix: str, payload: bytes) -> str:
