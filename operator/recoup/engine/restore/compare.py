@@ -12,7 +12,7 @@ import stat
 import threading
 from collections.abc import Iterable
 
-from recoup.engine.format.ids import block_id
+from recoup.engine.format.ids import framed_id
 from recoup.engine.format.kinds import MAX_PLAIN_BYTES, BlockKind
 from recoup.engine.records.content import Run, Scheme, unit_spans
 from recoup.engine.records.tree import Entry, FileType, WireEntry, printable
@@ -36,8 +36,16 @@ _FORMATS = {
 
 
 class _Buffer(threading.local):
+    """A unit is read right behind the byte of its kind, so that both are hashed at once."""
+
     def __init__(self) -> None:
-        self.view = memoryview(mmap.mmap(-1, _BUFFER))
+        self.take(_BUFFER)
+
+    def take(self, length: int) -> memoryview:
+        self.framed = memoryview(mmap.mmap(-1, 1 + length))
+        self.framed[0] = BlockKind.DATA
+        self.view = self.framed[1:]
+        return self.framed
 
 
 class Missing(Exception):
@@ -54,17 +62,19 @@ class Comparer:
         self._groups: dict[int, tuple[int, int]] = {}
         self._lock = threading.Lock()
 
-    def file(self, folder: int, entry: Entry) -> None:
-        """A regular file whose runs stand in the entry."""
+    def file(self, folder: int, entry: Entry) -> int:
+        """A regular file whose runs stand in the entry; the bytes that were compared."""
+        compared = 0
         fd = self._open(folder, entry, _READ)
         try:
             found = os.fstat(fd)
             if self._check_file(found, entry):
                 if entry.content is not None:
-                    self.content(fd, entry, entry.content.scheme, entry.content.runs)
+                    compared = self.content(fd, entry, entry.content.scheme, entry.content.runs)
                 self._settle(fd, found, entry)
         finally:
             os.close(fd)
+        return compared
 
     def is_new(self, folder: int, entry: Entry) -> bool:
         """Of a large file: whether it has the right type and size and no other name of it was compared before."""
@@ -78,7 +88,7 @@ class Comparer:
         """Of a large file: some of its runs."""
         fd = self._open(folder, entry, _READ)
         try:
-            self._units(fd, entry, scheme, runs)
+            self._hands.outcome.count(compared=self._units(fd, entry, scheme, runs))
         finally:
             os.close(fd)
 
@@ -176,28 +186,29 @@ class Comparer:
         for what in missed:
             self._hands.not_kept(entry, what)
 
-    def content(self, fd: int, entry: Entry, scheme: Scheme, runs: Iterable[Run]) -> None:
-        """All of an open file or device: its runs, and the holes between them."""
-        end = 0
+    def content(self, fd: int, entry: Entry, scheme: Scheme, runs: Iterable[Run]) -> int:
+        """All of an open file or device: its runs, and the holes between them; the bytes of the runs."""
+        end = compared = 0
         for run in runs:
             self._check_hole(fd, entry, end, run.offset)
-            self._units(fd, entry, scheme, (run,))
+            compared += self._units(fd, entry, scheme, (run,))
             end = run.offset + run.length
         self._check_hole(fd, entry, end, entry.size)
+        return compared
 
-    def _units(self, fd: int, entry: Entry, scheme: Scheme, runs: Iterable[Run]) -> None:
-        view, compared = self._buffer.view, 0
+    def _units(self, fd: int, entry: Entry, scheme: Scheme, runs: Iterable[Run]) -> int:
+        framed, compared = self._buffer.framed, 0
         for run in runs:
             for offset, length, unit in unit_spans(run, scheme):
                 if length > MAX_PLAIN_BYTES:
                     raise differs(entry, f"a unit of {length} bytes is larger than the format allows")
-                if length > len(view):
-                    view = self._buffer.view = memoryview(mmap.mmap(-1, length))
-                part = view[:length]
-                if _fill(fd, part, offset) != length or block_id(self._id_key, BlockKind.DATA, part) != unit:
+                if length >= len(framed):
+                    framed = self._buffer.take(length)
+                part = framed[: 1 + length]
+                if _fill(fd, part[1:], offset) != length or framed_id(self._id_key, part) != unit:
                     raise differs(entry, f"its bytes {offset} to {offset + length} are not those of the recovery point")
                 compared += length
-        self._hands.outcome.count(compared=compared)
+        return compared
 
     def _check_hole(self, fd: int, entry: Entry, start: int, end: int) -> None:
         view = self._buffer.view
@@ -216,8 +227,8 @@ class Comparer:
 
 
 def _fill(fd: int, view: memoryview, offset: int) -> int:
-    done = 0
-    while done < len(view):
+    done = os.preadv(fd, [view], offset)
+    while 0 < done < len(view):
         count = os.preadv(fd, [view[done:]], offset + done)
         if not count:
             break

@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
+from itertools import groupby
 
 from recoup.engine.blocks import Blocks
 from recoup.engine.records.content import Content, Run, iterate_runs
 from recoup.engine.records.manifest import Totals
 from recoup.engine.records.rows import Place
-from recoup.engine.records.tree import Entry, FileType, printable
-from recoup.engine.restore.files import Hands, begin, finish, is_single, write_run, write_whole
-from recoup.engine.restore.packs import Workers
+from recoup.engine.records.tree import Entry, FileType, Path, printable
+from recoup.engine.restore.files import Hands, begin, finish, write_run, write_whole
+from recoup.engine.restore.packs import Feeds, Workers
 from recoup.engine.restore.plan import Pending, Planner
 from recoup.errors import Integrity, Invalid
 from recoup.report import Progress
@@ -53,23 +54,33 @@ class FileSink:
     def __init__(self, hands: Hands, progress: Progress) -> None:
         self._hands, self._progress = hands, progress
 
-    def write(self, pending: Pending, run: Run, plain: memoryview) -> None:
-        if is_single(pending.entry):
-            write_whole(self._hands, pending, plain)
-            self._progress.advance(data=run.length, files=1)
-        else:
-            write_run(self._hands, pending, run, plain)
-            last = pending.done()
-            if last:
-                finish(self._hands, pending)
-            self._progress.advance(data=run.length, files=int(last))
-        self._hands.outcome.count(written=run.length)
+    def write(self, plain: memoryview, feeds: Feeds) -> None:
+        hands, data, files, whole = self._hands, 0, 0, 0
+        for parent, group in groupby(feeds, _parent):  # neighbours of one directory, as a rule
+            with hands.directories.open(parent) as folder:
+                for pending, run in group:
+                    part = plain[run.at : run.at + run.length]
+                    data += run.length
+                    if pending.single:
+                        write_whole(hands, folder, pending, part)
+                        whole += 1
+                        continue
+                    write_run(folder, pending, run, part)
+                    if pending.done():
+                        finish(hands, pending)
+                        files += 1
+        hands.outcome.count(files=whole, written=data)
+        self._progress.advance(data=data, files=files + whole)
 
     def lose(self, pending: Pending, damage: str) -> None:
-        if is_single(pending.entry):
+        if pending.single:
             self._hands.outcome.damaged.add(pending.entry.path, damage)  # it was not even begun
         elif pending.done(damage):
             finish(self._hands, pending)
+
+
+def _parent(feed: tuple[Pending, Run]) -> Path:
+    return feed[0].entry.parent
 
 
 class ContentPass:
@@ -115,10 +126,12 @@ class ContentPass:
         pending = Pending(entry, self._hands.names.new())
         content = entry.content
         if content is None:
-            write_whole(self._hands, pending, None)
+            with self._hands.directories.open(entry.parent) as folder:
+                write_whole(self._hands, folder, pending, None)
+            self._hands.outcome.count(files=1)
             self._progress.advance(files=1)
             return
-        single = is_single(entry)
+        single = pending.single
         if not single:
             begin(self._hands, pending)
         try:

@@ -23,7 +23,7 @@ from recoup.engine.restore.beneath import Directories
 from recoup.engine.restore.compare import Comparer
 from recoup.engine.restore.files import Hands, Names
 from recoup.engine.restore.outcome import Outcome
-from recoup.engine.restore.packs import Workers
+from recoup.engine.restore.packs import Feeds, Workers
 from recoup.engine.restore.plan import Pending, Planner
 from recoup.errors import Integrity, Invalid
 from recoup.report import Progress
@@ -63,10 +63,11 @@ class _DeviceSink:
     def __init__(self, fd: int, outcome: Outcome, progress: Progress) -> None:
         self._fd, self._outcome, self._progress = fd, outcome, progress
 
-    def write(self, pending: Pending, run: Run, plain: memoryview) -> None:  # noqa: ARG002  # there is one device only
-        write_at(self._fd, plain, run.offset)
-        self._outcome.count(written=run.length)
-        self._progress.advance(data=run.length)
+    def write(self, plain: memoryview, feeds: Feeds) -> None:
+        for _, run in feeds:
+            write_at(self._fd, plain[run.at : run.at + run.length], run.offset)
+            self._outcome.count(written=run.length)
+            self._progress.advance(data=run.length)
 
     def lose(self, pending: Pending, damage: str) -> None:
         self._outcome.damaged.add(pending.entry.path, damage)
@@ -100,7 +101,7 @@ def _compare(point: OpenPoint, content: Content, fd: int, entry: Entry, outcome:
             yield run
             progress.advance(data=run.offset + run.length - progress.bytes_done)
 
-    Comparer(hands, point.blocks.id_key).content(fd, entry, content.scheme, counted())
+    outcome.count(compared=Comparer(hands, point.blocks.id_key).content(fd, entry, content.scheme, counted()))
 
 
 def _runs(point: OpenPoint, content: Content) -> Iterator[Run]:

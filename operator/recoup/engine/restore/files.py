@@ -89,29 +89,26 @@ def begin(hands: Hands, pending: Pending) -> None:
             os.close(fd)
 
 
-def write_run(hands: Hands, pending: Pending, run: Run, plain: memoryview) -> None:
+def write_run(folder: int, pending: Pending, run: Run, plain: memoryview) -> None:
     """Write one of several runs of a file that `begin` made."""
-    with hands.directories.open(pending.entry.parent) as folder:
-        fd = os.open(pending.temporary, _OPEN, dir_fd=folder)
-        try:
-            _write(fd, plain, run.offset)
-        finally:
-            os.close(fd)
+    fd = os.open(pending.temporary, _OPEN, dir_fd=folder)
+    try:
+        _write(fd, plain, run.offset)
+    finally:
+        os.close(fd)
 
 
-def write_whole(hands: Hands, pending: Pending, plain: memoryview | None) -> None:
-    """Make, fill and finish a file that one run fills, or an empty one, with one open."""
-    entry = pending.entry
-    with hands.directories.open(entry.parent) as folder:
-        fd = _create(pending.temporary, folder)
-        try:
-            if plain is not None:
-                _write(fd, plain, 0)
-            hands.settle(fd, entry)
-        finally:
-            os.close(fd)
-        os.rename(pending.temporary, entry.name, src_dir_fd=folder, dst_dir_fd=folder)
-    hands.outcome.count(files=1)
+def write_whole(hands: Hands, folder: int, pending: Pending, plain: memoryview | None) -> None:
+    """Make, fill and finish a file that one run fills, or an empty one, with one open. The caller counts it."""
+    entry, temporary = pending.entry, pending.temporary
+    fd = _create(temporary, folder)
+    try:
+        if plain is not None:
+            _write(fd, plain, 0)
+        hands.settle(fd, entry)
+    finally:
+        os.close(fd)
+    os.rename(temporary, entry.name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def finish(hands: Hands, pending: Pending) -> None:
@@ -129,12 +126,6 @@ def finish(hands: Hands, pending: Pending) -> None:
             os.close(fd)
         os.rename(pending.temporary, entry.name, src_dir_fd=folder, dst_dir_fd=folder)
     hands.outcome.count(files=1)
-
-
-def is_single(entry: Entry) -> bool:
-    """Whether one run is all there is of the file."""
-    content = entry.content
-    return content is not None and len(content.runs) == 1 and content.runs[0].offset == 0 and content.runs[0].length == entry.size
 
 
 def _create(temporary: bytes, folder: int) -> int:

@@ -11,6 +11,7 @@ import mmap
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from typing import Protocol
 
 from recoup.engine.blocks import MISSING, RANGED_BELOW, Objects, read_checked
@@ -25,11 +26,19 @@ THREADS = 3
 """One waits for the store while two use the cores; each keeps one pack in memory."""
 
 
+MANY = 4
+"""Files that a block is written to one thread at a time if it feeds more: short system calls of several threads would spend more time
+on handing the interpreter over than on their work."""
+
+
+Feeds = Sequence[tuple[Pending, Run]]
+
+
 class Sink(Protocol):
     """Where runs go: files of a tree, or a device."""
 
-    def write(self, pending: Pending, run: Run, plain: memoryview) -> None:
-        """Put one run's bytes where they belong. Called once per planned run, from any thread."""
+    def write(self, plain: memoryview, feeds: Feeds) -> None:
+        """Put runs of one block where they belong; all lie within `plain`. Each planned run comes once, from any thread."""
 
     def lose(self, pending: Pending, damage: str) -> None:
         """Take note that one planned run cannot be had."""
@@ -53,6 +62,7 @@ class Workers:
         self._stop = threading.Event()
         self._patient = True
         self._buffer = _Buffer()
+        self._turn = threading.Lock()
 
     def submit(self, jobs: Sequence[PackJob]) -> None:
         """Start the jobs when all that were submitted before have ended. Raises the first failure of those."""
@@ -92,7 +102,7 @@ class Workers:
         """Write what these blocks feed; those that are damaged, and how."""
         self._check()
         try:
-            reader = self._open(job)
+            reader = self._open(job, again=bool(before))
         except (Integrity, KeyUnavailable) as error:
             return {number: before.get(number, error) for number in numbers}
         damaged: dict[int, RecoupError] = {}
@@ -104,21 +114,23 @@ class Workers:
             except Integrity as error:
                 damaged[number] = error
             else:
-                self._feed(reader, number, plain, feeds)
+                with self._turn if len(feeds) > MANY else nullcontext():
+                    self._feed(reader, number, plain, feeds)
         return damaged
 
-    def _open(self, job: PackJob) -> ObjectReader:
-        if job.wanted < RANGED_BELOW:
+    def _open(self, job: PackJob, *, again: bool) -> ObjectReader:
+        """Again = a part of it was damaged: only the whole can be compared with the digest, and had from elsewhere."""
+        if job.wanted < RANGED_BELOW and not again:
             return self._objects.ranged(Kind.DATA, job.object)
         return self._objects.whole(Kind.DATA, job.object, self._buffer.view)
 
-    def _feed(self, reader: ObjectReader, number: int, plain: memoryview, feeds: list[tuple[Pending, Run]]) -> None:
-        for pending, run in feeds:
-            part = plain[run.at : run.at + run.length]
-            if len(part) == run.length:
-                self._sink.write(pending, run, part)
-            else:
-                self._sink.lose(pending, f"a run leaves block {number} of object {reader.name}: the tree is forged")
+    def _feed(self, reader: ObjectReader, number: int, plain: memoryview, feeds: Feeds) -> None:
+        inside = [feed for feed in feeds if feed[1].at + feed[1].length <= len(plain)]
+        self._sink.write(plain, inside)
+        if len(inside) < len(feeds):
+            for pending, run in feeds:
+                if run.at + run.length > len(plain):
+                    self._sink.lose(pending, f"a run leaves block {number} of object {reader.name}: the tree is forged")
 
     def _check(self) -> None:
         if self._stop.is_set():

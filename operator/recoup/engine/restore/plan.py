@@ -21,10 +21,11 @@ WINDOW_BYTES = 512 * 2**20
 class Pending:
     """One file in the making. `done` says when its last run has been written or given up; thread-safe."""
 
-    __slots__ = ("_lock", "_outstanding", "_planned", "damage", "entry", "temporary")
+    __slots__ = ("_lock", "_outstanding", "_planned", "damage", "entry", "single", "temporary")
 
     def __init__(self, entry: Entry, temporary: bytes) -> None:
         self.entry, self.temporary = entry, temporary
+        self.single = is_single(entry)
         self.damage: str | None = None
         self._lock = threading.Lock()
         self._outstanding, self._planned = 0, False
@@ -51,6 +52,15 @@ class Pending:
             self.damage = self.damage or damage
             self._outstanding -= 1
             return self._planned and self._outstanding == 0
+
+
+def is_single(entry: Entry) -> bool:
+    """Whether one run is all there is of the file."""
+    content = entry.content
+    if content is None or len(content.runs) != 1:
+        return False
+    run = content.runs[0]
+    return run.offset == 0 and run.length == entry.size
 
 
 @dataclass

@@ -7,9 +7,11 @@ exactly this recovery point already.
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import groupby
 
 from recoup.engine.blocks import Blocks
 from recoup.engine.records.content import Run, Scheme, iterate_runs
@@ -27,6 +29,10 @@ BATCH_RUNS = 64
 _AHEAD = 8
 
 
+def _parent(entry: Entry) -> Path:
+    return entry.parent
+
+
 class SettlePass:
     """Compares the whole target with the tree. Raises Integrity (ReadBackDiffers) for the first thing that is not as recorded."""
 
@@ -42,6 +48,8 @@ class SettlePass:
         self._filled: set[Path] = set()
         """Directories that hold something and whose listing has not come yet."""
         self._awkward: list[Entry] = []
+        self._turn = threading.Lock()
+        """Small files are compared by one thread at a time: short calls of several would only hand the interpreter to and fro."""
 
     def run(self, entries: Iterable[Entry]) -> None:
         try:
@@ -108,13 +116,17 @@ class SettlePass:
             self._submit(self._pool.submit(self._files, batch))
 
     def _files(self, batch: list[Entry]) -> None:
-        for entry in batch:
-            try:
-                with self._hands.directories.open(entry.parent) as folder:
-                    self._comparer.file(folder, entry)
-            except Missing:
-                self._is_missing(entry)
-            self._progress.advance(data=entry.size, files=1)
+        compared = 0
+        with self._turn:
+            for parent, group in groupby(batch, _parent):
+                with self._hands.directories.open(parent) as folder:
+                    for entry in group:
+                        try:
+                            compared += self._comparer.file(folder, entry)
+                        except Missing:
+                            self._is_missing(entry)
+        self._hands.outcome.count(compared=compared)
+        self._progress.advance(data=sum(entry.size for entry in batch), files=len(batch))
 
     def _large(self, entry: Entry) -> None:
         """A file with a content list: its runs are compared in parts by several threads, its holes with its attributes."""
