@@ -58,7 +58,7 @@ def open_point(unlocked: Unlocked, commit: Committed) -> OpenPoint:
         raise Integrity(f"object {reader.name} holds {len(blocks)} manifests instead of one")
     manifest = decode_manifest(reader.read(reader.table.index(blocks[0])), reader.name)
     id_key = unlocked.reader.id_key(manifest.id_key_generation)
-    return OpenPoint(commit.body.manifest.hex(), commit, manifest, objects, Blocks(objects, id_key, manifest.refs))
+    return OpenPoint(commit.body.manifest.hex(), commit, manifest, objects, Blocks(objects, id_key, commit.refs or manifest.refs))
 
 
 def manifest_ref(body: Commit) -> ObjectRef:

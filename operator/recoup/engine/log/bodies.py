@@ -1,7 +1,7 @@
 """What log entries say (docs/format.md section 6): one struct per type, encoded as canonical records.
 
-Only the types that this version acts upon are here. A signed entry of any other type makes a reader refuse the log, because it
-cannot know what that entry took back.
+A signed entry of a type that is not here makes a reader refuse the log, because it cannot know what that entry took back. Long lists of
+objects stand in list objects (records/objectlist.py), which entries name by digest.
 """
 
 from __future__ import annotations
@@ -11,21 +11,37 @@ from typing import Final
 
 import msgspec
 
+from recoup.engine.records.nodes import Locator
+from recoup.engine.records.nodes import ObjectRef as ObjectRef  # noqa: PLC0414  # exported: entries name objects by it
+
 
 class EntryType(IntEnum):
     INIT = 1
     DESCRIPTOR = 2
     KEYGEN = 3
+    ADOPT = 4
     OPEN = 5
     COMMIT = 6
     ABORT = 7
+    MIRROR = 8
+    FORGET = 9
+    PIN = 10
+    UNPIN = 11
+    CONDEMN = 12
+    SWEEP = 13
+    REPLACE = 14
+    INDEX = 15
     ATTEST = 16
+    HEAL = 17
     DAMAGED = 18
+    EVIDENCE = 19
 
 
 class Signer(IntEnum):
     """Which of the generation's keys signed an entry."""
 
+    NOBODY = 0
+    """MIRROR and HEAL are not signed: what they carry proves itself."""
     WRITER = 1
     MAINTENANCE = 2
     VERIFIER = 3
@@ -36,13 +52,6 @@ class KeyringRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_
 
     generation: int
     digest: bytes
-
-
-class ObjectRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
-    """One stored object: its digest and incarnation."""
-
-    digest: bytes
-    incarnation: int = 0
 
 
 class DescriptorRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -112,6 +121,114 @@ class Abort(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     open_seq: int
 
 
+class Adopt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The points of one policy belong to another from here on: a policy was deleted and made again."""
+
+    old_policy_uid: str
+    new_policy_uid: str
+
+
+class Mirror(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An entry of the home's log, byte for byte, and where its objects are here."""
+
+    entry: bytes
+    incarnations: tuple[ObjectRef, ...] = ()
+    """Of all objects that a COMMIT or REPLACE needs, those whose incarnation *at this location* is not 0, whatever it is at home."""
+
+
+class Forget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Recovery points exist no longer."""
+
+    points: tuple[bytes, ...]
+    """Manifest digests."""
+    policy_uid: str
+    """The policy whose retention decided it; empty if a person did."""
+    policy_generation: int
+    """metadata.generation of that policy; 0 without one."""
+    rule: str
+    """What decided, for people: `daily 7, weekly 4`."""
+
+
+class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A recovery point is kept, whatever retention says."""
+
+    point: bytes
+    reason: str
+
+
+class Unpin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Retention decides again."""
+
+    point: bytes
+    reason: str
+
+
+class Condemn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Objects that nothing live needs: they will be swept when their grace is over."""
+
+    lists: tuple[bytes, ...]
+    """Digests of list objects, which together are sorted."""
+    objects: int
+    size: int
+    """Stored bytes of all of them."""
+    unnamed: bool
+    """No recovery point, forgotten or not, named them when they were found: an unfinished session may still be going to."""
+    live_objects: int
+    """Objects that were live when it was decided. What the next decision is compared with."""
+    finished: tuple[int, ...] = ()
+    """SWEEPs whose deletes were all seen to be done."""
+
+
+class Sweep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a CONDEMN named, or the part of it that nothing needs still, is going to be deleted, and its incarnations never come back."""
+
+    condemned: int
+    """Seq of the CONDEMN."""
+    marked: int
+    """What entries before this seq need was compared with the lists; what came after is compared when the entry is appended."""
+    lists: tuple[bytes, ...]
+    objects: int
+    size: int
+    live_objects: int
+
+
+class Replace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The blocks of a recovery point were moved: other refs and another object set stand for it."""
+
+    point: bytes
+    previous: int
+    """Seq of the point's last REPLACE, or of its COMMIT."""
+    session: bytes
+    open_seq: int
+    """The OPEN under which the moved blocks were written."""
+    refs: Locator
+    object_set: bytes
+    index_segments: tuple[bytes, ...] = ()
+    incarnations: tuple[ObjectRef, ...] = ()
+
+
+class Index(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Merged index segments take the place of others."""
+
+    segments: tuple[bytes, ...]
+    replaced: tuple[bytes, ...]
+
+
+class Heal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Objects that stand here again, with the bytes that their digests say, under a new incarnation."""
+
+    objects: tuple[ObjectRef, ...]
+
+
+class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Something that was done and seen, for those who ask later: a shred, a restore drill."""
+
+    kind: str
+    """CamelCase."""
+    statement: str
+    """JSON."""
+
+
 class Attest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a verification read back, and that it was good."""
 
@@ -128,26 +245,72 @@ class Damaged(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str
 
 
-Body = Init | Descriptor | KeyGen | Open | Commit | Abort | Attest | Damaged
+Body = (
+    Init
+    | Descriptor
+    | KeyGen
+    | Adopt
+    | Open
+    | Commit
+    | Abort
+    | Mirror
+    | Forget
+    | Pin
+    | Unpin
+    | Condemn
+    | Sweep
+    | Replace
+    | Index
+    | Attest
+    | Heal
+    | Damaged
+    | Evidence
+)
 
 BODY_TYPES: Final[dict[EntryType, type[Body]]] = {
     EntryType.INIT: Init,
     EntryType.DESCRIPTOR: Descriptor,
     EntryType.KEYGEN: KeyGen,
+    EntryType.ADOPT: Adopt,
     EntryType.OPEN: Open,
     EntryType.COMMIT: Commit,
     EntryType.ABORT: Abort,
+    EntryType.MIRROR: Mirror,
+    EntryType.FORGET: Forget,
+    EntryType.PIN: Pin,
+    EntryType.UNPIN: Unpin,
+    EntryType.CONDEMN: Condemn,
+    EntryType.SWEEP: Sweep,
+    EntryType.REPLACE: Replace,
+    EntryType.INDEX: Index,
     EntryType.ATTEST: Attest,
+    EntryType.HEAL: Heal,
     EntryType.DAMAGED: Damaged,
+    EntryType.EVIDENCE: Evidence,
 }
 TYPE_OF: Final[dict[type[Body], EntryType]] = {body: number for number, body in BODY_TYPES.items()}
+_BY_MAINTENANCE: Final = frozenset({Signer.MAINTENANCE})
+_BY_WRITER: Final = frozenset({Signer.WRITER})
+_BY_VERIFIER: Final = frozenset({Signer.VERIFIER})
+_BY_NOBODY: Final = frozenset({Signer.NOBODY})
 SIGNERS: Final[dict[EntryType, frozenset[Signer]]] = {
-    EntryType.INIT: frozenset({Signer.MAINTENANCE}),
-    EntryType.DESCRIPTOR: frozenset({Signer.MAINTENANCE}),
-    EntryType.KEYGEN: frozenset({Signer.MAINTENANCE}),
-    EntryType.OPEN: frozenset({Signer.WRITER}),
-    EntryType.COMMIT: frozenset({Signer.WRITER}),
-    EntryType.ABORT: frozenset({Signer.WRITER, Signer.MAINTENANCE}),
-    EntryType.ATTEST: frozenset({Signer.VERIFIER}),
-    EntryType.DAMAGED: frozenset({Signer.VERIFIER}),
+    EntryType.INIT: _BY_MAINTENANCE,
+    EntryType.DESCRIPTOR: _BY_MAINTENANCE,
+    EntryType.KEYGEN: _BY_MAINTENANCE,
+    EntryType.ADOPT: _BY_MAINTENANCE,
+    EntryType.OPEN: _BY_WRITER,
+    EntryType.COMMIT: _BY_WRITER,
+    EntryType.ABORT: _BY_WRITER | _BY_MAINTENANCE,
+    EntryType.MIRROR: _BY_NOBODY,
+    EntryType.FORGET: _BY_MAINTENANCE,
+    EntryType.PIN: _BY_MAINTENANCE,
+    EntryType.UNPIN: _BY_MAINTENANCE,
+    EntryType.CONDEMN: _BY_MAINTENANCE,
+    EntryType.SWEEP: _BY_MAINTENANCE,
+    EntryType.REPLACE: _BY_WRITER,
+    EntryType.INDEX: _BY_MAINTENANCE,
+    EntryType.ATTEST: _BY_VERIFIER,
+    EntryType.HEAL: _BY_NOBODY,
+    EntryType.DAMAGED: _BY_VERIFIER,
+    EntryType.EVIDENCE: _BY_VERIFIER,
 }

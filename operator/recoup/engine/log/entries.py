@@ -1,6 +1,7 @@
 """Bytes of a log entry (docs/format.md section 6): a fixed head, a record, a signature.
 
-Pure. Decoding proves nothing by itself: `signed_by` checks the signature, `state.py` everything else.
+Pure. Decoding proves nothing by itself: `signed_by` checks the signature, `state.py` everything else. MIRROR and HEAL have no
+signer: in the signature's place they have zeros.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from recoup.engine.format.kinds import FORMAT_VERSION
 from recoup.engine.format.names import digest_of
 from recoup.engine.format.records import decode_record, encode_record
 from recoup.engine.keys.signing import SIGNATURE_BYTES, SigningKey, verify
-from recoup.engine.log.bodies import BODY_TYPES, Body, EntryType
+from recoup.engine.log.bodies import BODY_TYPES, Body, EntryType, Signer
 from recoup.errors import Integrity
 
-MAX_ENTRY_BYTES: Final = 56 << 10
+MAX_SIGNED_BYTES: Final = 56 << 10
+MAX_ENTRY_BYTES: Final = 64 << 10
+"""Of a MIRROR, which carries another entry."""
+UNSIGNED: Final = bytes(SIGNATURE_BYTES)
 _HEAD: Final = struct.Struct(">4sHBBI16s16s16sQ32sQ16sI")
 HEAD_BYTES: Final = _HEAD.size
 _MAGIC: Final = b"RCPE"
@@ -48,17 +52,28 @@ class Entry(NamedTuple):
     signed: bytes
     signature: bytes
 
+    @property
+    def unsigned(self) -> bool:
+        """Whether it is an entry of a type that nobody signs, and looks like one."""
+        return self.head.signer == Signer.NOBODY and self.head.generation == 0 and self.signature == UNSIGNED
+
     def signed_by(self, public_key: bytes) -> bool:
         return verify(public_key, _PURPOSE, self.signed, self.signature)
 
 
-def encode_entry(head: Head, body: Body, key: SigningKey) -> bytes:
-    """Sign and encode. Raises ValueError if the entry would be longer than the format allows."""
+def encode_entry(head: Head, body: Body, key: SigningKey | None) -> bytes:
+    """Sign and encode; without a key for what nobody signs. Raises ValueError if the entry would be longer than the format allows."""
     record = encode_record(body)
     signed = _HEAD.pack(_MAGIC, FORMAT_VERSION, *head, len(record)) + record
-    if len(signed) + SIGNATURE_BYTES > MAX_ENTRY_BYTES:
-        raise ValueError(f"a log entry of {len(signed) + SIGNATURE_BYTES} bytes is longer than {MAX_ENTRY_BYTES}")
-    return signed + key.sign(_PURPOSE, signed)
+    length, limit = len(signed) + SIGNATURE_BYTES, max_bytes(head.type)
+    if length > limit:
+        raise ValueError(f"a log entry of {length} bytes is longer than {limit}")
+    return signed + (UNSIGNED if key is None else key.sign(_PURPOSE, signed))
+
+
+def max_bytes(type_: int) -> int:
+    """The longest entry of a type."""
+    return MAX_ENTRY_BYTES if type_ == EntryType.MIRROR else MAX_SIGNED_BYTES
 
 
 def decode_entry(data: bytes, name: str) -> Entry:
@@ -71,6 +86,8 @@ def decode_entry(data: bytes, name: str) -> Entry:
     if len(data) != HEAD_BYTES + body_length + SIGNATURE_BYTES:
         raise Integrity(f"log entry {name} is damaged or forged: length of its body")
     head = Head(*fields)
+    if len(data) > max_bytes(head.type):
+        raise Integrity(f"log entry {name} is damaged or forged: {len(data)} bytes")
     end = HEAD_BYTES + body_length
     type_ = BODY_TYPES.get(cast("EntryType", head.type))
     body = decode_record(data[HEAD_BYTES:end], type_, f"log entry {name}") if type_ else None

@@ -6,13 +6,16 @@ Data and questions about it, no decisions: which entries count is decided in `ru
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from recoup.engine.format.kinds import DIGEST_BYTES
 from recoup.engine.keys.certificate import Certificate
 from recoup.engine.keys.roles import VaultIdentity
-from recoup.engine.log.bodies import Attest, Commit, DescriptorRef, Init, ObjectRef, Open, Signer
+from recoup.engine.log.bodies import Attest, Commit, Condemn, DescriptorRef, Evidence, Init, ObjectRef, Open, Pin, Signer, Sweep
+from recoup.engine.records.nodes import Locator
 from recoup.errors import Integrity
 
+T = TypeVar("T")
 _NONE = bytes(DIGEST_BYTES)
 SQUATTED_AT = 64
 """So many invalid entries in one log are `LogSquatted`: somebody writes into it who holds no key."""
@@ -28,6 +31,8 @@ class Session:
     aborted_up_to: int = -1
     committed: int | None = None
     """Seq of its COMMIT."""
+    opened_at: int = 0
+    """Milliseconds: the time of its last OPEN, informational."""
 
     @property
     def ended(self) -> bool:
@@ -43,6 +48,23 @@ class Committed:
     """Milliseconds, informational."""
     generation: int
     body: Commit
+    """At a location that is not the home, `incarnations` are those of this location. After a REPLACE the object set is the new one."""
+    home_seq: int | None = None
+    """Seq of the COMMIT in the home's log, if this is a MIRROR of it."""
+    refs: Locator | None = None
+    """The root of the refs since a REPLACE; None means the one that the manifest names."""
+    replaced: int | None = None
+    """Seq of the last REPLACE."""
+
+    @property
+    def named_at(self) -> int:
+        """Seq of the entry that named its object set."""
+        return self.seq if self.replaced is None else self.replaced
+
+    def here(self, digest: bytes, incarnation: int = 0) -> ObjectRef:
+        """An object that the point needs, in the incarnation of this location; `incarnation` is what set or refs say."""
+        named = {ref.digest: ref.incarnation for ref in self.body.incarnations}
+        return ObjectRef(digest, named.get(digest, 0 if self.home_seq is not None else incarnation))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +72,15 @@ class Attested:
     seq: int
     time: int
     body: Attest
+
+
+@dataclass(frozen=True, slots=True)
+class Noted(Generic[T]):
+    """An entry that is kept as it stands. `time` is milliseconds, informational."""
+
+    seq: int
+    time: int
+    body: T
 
 
 @dataclass(slots=True)
@@ -72,6 +103,33 @@ class Facts:
     commits: dict[bytes, Committed] = field(default_factory=dict)
     """Live recovery points by manifest digest, in log order."""
     attests: list[Attested] = field(default_factory=list)
+    forgotten: dict[bytes, int] = field(default_factory=dict)
+    """Seq of the FORGET of each point that was live once, by manifest digest."""
+    pinned: dict[bytes, Noted[Pin]] = field(default_factory=dict)
+    adopted: dict[str, str] = field(default_factory=dict)
+    """Policy UID that owns the points of another one by ADOPT."""
+    policy_generations: dict[str, int] = field(default_factory=dict)
+    """The highest generation of each policy that a FORGET carried."""
+    condemned: dict[int, Noted[Condemn]] = field(default_factory=dict)
+    """CONDEMNs by seq that have no SWEEP yet."""
+    swept: dict[int, Noted[Sweep]] = field(default_factory=dict)
+    """Every SWEEP by seq."""
+    unfinished: set[int] = field(default_factory=set)
+    """SWEEPs whose deletes nobody has seen to be done."""
+    last_live: tuple[int, int] | None = None
+    """(seq, live objects) of the newest CONDEMN or SWEEP."""
+    last_shrinking: int = -1
+    """Seq of the newest FORGET or REPLACE: the live set may have become smaller there."""
+    merged_segments: dict[bytes, int] = field(default_factory=dict)
+    """Index segments in force that INDEX entries brought."""
+    replaced_segments: set[bytes] = field(default_factory=set)
+    healed: dict[bytes, tuple[int, ...]] = field(default_factory=dict)
+    """Incarnations that a HEAL named, ascending, by digest. Anybody may have claimed them: bytes that do not match are passed over."""
+    incarnations: dict[bytes, int] = field(default_factory=dict)
+    """The highest incarnation that any entry names for an object, where it is not 0; those in list objects are not among them."""
+    mirrored_up_to: int = -1
+    """Seq, in the home's log, of the last entry that was mirrored here."""
+    evidence: list[Noted[Evidence]] = field(default_factory=list)
     damaged: set[ObjectRef] = field(default_factory=set)
     lost: set[int] = field(default_factory=set)
     """Entries that nobody of this vault can have written as they stand: squatted, or damaged in the store."""
@@ -98,6 +156,34 @@ class Facts:
     def squatted(self) -> bool:
         return self.invalid >= SQUATTED_AT
 
+    @property
+    def at_home(self) -> bool:
+        """Whether this is the log of the vault's home, and no replica's."""
+        return self.identity is not None and self.identity.repo_id == self.location_id
+
+    @property
+    def segments(self) -> list[bytes]:
+        """Index segments in force, the oldest first."""
+        own = [segment for commit in self.commits.values() for segment in commit.body.index_segments]
+        return [segment for segment in [*self.merged_segments, *own] if segment not in self.replaced_segments]
+
+    def incarnation_of(self, digest: bytes) -> int:
+        """The highest committed or healed incarnation of an object. Whether it was swept stands in the SWEEPs' lists (sets.py)."""
+        return self.incarnations.get(digest, 0)
+
+    def candidates(self, ref: ObjectRef) -> tuple[ObjectRef, ...]:
+        """Where the bytes of an object may be read here, best first: healed incarnations from the highest, then `ref` itself."""
+        healed = (ObjectRef(ref.digest, k) for k in reversed(self.healed.get(ref.digest, ())) if k > ref.incarnation)
+        return (*healed, ref)
+
+    def policy_of(self, uid: str) -> str:
+        """The policy that owns the points of policy `uid` now, after every ADOPT."""
+        seen = {uid}
+        while (owner := self.adopted.get(uid)) is not None and owner not in seen:
+            seen.add(owner)
+            uid = owner
+        return uid
+
     def require_identity(self) -> VaultIdentity:
         """Who the vault is. Raises Integrity if the log holds no INIT that leads back to the pinned root key."""
         if self.identity is None:
@@ -112,7 +198,7 @@ class Facts:
         """Which role a public key has, in the newest generation that lists it."""
         for generation in sorted(self.certificates, reverse=True):
             certificate = self.certificates[generation]
-            for signer in Signer:
+            for signer in (Signer.WRITER, Signer.MAINTENANCE, Signer.VERIFIER):
                 if key_of(certificate, signer) == public_key:
                     return signer, generation
         return None

@@ -20,6 +20,7 @@ from recoup.engine.keys.signing import SigningKey
 from recoup.engine.log.bodies import TYPE_OF, Body, Init, Signer
 from recoup.engine.log.entries import MAX_ENTRY_BYTES, Entry, Head, decode_entry, encode_entry
 from recoup.engine.log.rules import objection
+from recoup.engine.log.sets import Sets, StoredSets, collision
 from recoup.engine.log.state import LogState
 from recoup.engine.stores.base import Store
 from recoup.errors import Integrity, Invalid, NotFound, Retryable
@@ -49,12 +50,17 @@ class Log:
         *,
         root_public: bytes | None,
         state: LogState | None = None,
+        sets: Sets | None = None,
         clock: Callable[[], float] = time.time,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Follow from `state` (an earlier answer of `follow`), or from the beginning. `root_public` is the pinned root key."""
+        """Follow from `state` (an earlier answer of `follow`), or from the beginning. `root_public` is the pinned root key.
+
+        `sets` reads object sets when an entry is appended that SWEEPs must be compared with; by default from the same store.
+        """
         self.store = store
         self.state = state if state is not None else LogState(vault_id, root_public)
+        self._sets = sets if sets is not None else StoredSets(store, vault_id)
         self._vault_id = vault_id
         self._clock = clock
         self._pause = pause
@@ -81,17 +87,28 @@ class Log:
         head = log_name(self._vault_id, self.state.next_seq)
         return sum(name >= head and _SEQ.fullmatch(name[len(prefix) :]) is not None for name, _ in self.store.list(prefix))
 
-    def append(self, body: Body, key: SigningKey, *, init_ids: tuple[bytes, bytes] | None = None) -> Entry:
-        """Append `body`, signed by `key`, and return the entry as it stands in the log; on return it is durable.
+    def append(
+        self,
+        body: Body,
+        key: SigningKey | None,
+        *,
+        init_ids: tuple[bytes, bytes] | None = None,
+        guard: Callable[[LogState], str | None] | None = None,
+    ) -> Entry:
+        """Append `body`, signed by `key` (None for MIRROR and HEAL), and return the entry as it stands in the log, durably.
 
         Raises LogRejected if it would not count (decided anew after every conflict) and Retryable if the store does not
         answer; the entry may then be there all the same, which following the log again will show. `init_ids` (repo id,
-        location id) are for INIT only, which comes before the log can say them.
+        location id) are for INIT, or the MIRROR of one, which comes before the log can say them. `guard` is the caller's own
+        objection, asked on the same prefix as the rules.
         """
         nonce = os.urandom(ID_BYTES)
         with self._lock:
             self.follow()
             for conflict in range(_MAX_CONFLICTS):
+                reason = guard(self.state) if guard is not None else None
+                if reason is not None:
+                    raise LogRejected(f"{type(body).__name__.upper()} was not appended to the log: {reason}")
                 entry = self._try_append(body, key, nonce, init_ids)
                 if entry is not None:
                     return entry
@@ -123,12 +140,12 @@ class Log:
                 return b""
             raise Retryable(f"{name} could not be read whole: {error}") from error
 
-    def _try_append(self, body: Body, key: SigningKey, nonce: bytes, init_ids: tuple[bytes, bytes] | None) -> Entry | None:
+    def _try_append(self, body: Body, key: SigningKey | None, nonce: bytes, init_ids: tuple[bytes, bytes] | None) -> Entry | None:
         """One attempt at the next seq: the entry if it is ours now, None if somebody else's stands there."""
         state = self.state
         seq = state.next_seq
         role, generation, repo_id, location_id = self._speaker(body, key, init_ids)
-        reason = objection(state, body, role, generation)
+        reason = objection(state, body, role, generation) or collision(state, body, self._sets)
         if reason is not None:
             raise LogRejected(f"{type(body).__name__.upper()} was not appended to the log: {reason}")
         place = (repo_id, self._vault_id, location_id, seq, state.previous, int(self._clock() * 1000), nonce)
@@ -154,11 +171,15 @@ class Log:
             return entry
         return None
 
-    def _speaker(self, body: Body, key: SigningKey, init_ids: tuple[bytes, bytes] | None) -> tuple[Signer, int, bytes, bytes]:
+    def _speaker(self, body: Body, key: SigningKey | None, init_ids: tuple[bytes, bytes] | None) -> tuple[Signer, int, bytes, bytes]:
         """(role, generation, repo id, location id) for an entry that `key` signs now."""
+        if key is None and init_ids is not None and not self.state.initialised:
+            return Signer.NOBODY, 0, *init_ids
         if isinstance(body, Init) and init_ids is not None:
             return Signer.MAINTENANCE, body.keyring.generation, *init_ids
         identity = self.state.require_identity()
+        if key is None:
+            return Signer.NOBODY, 0, identity.repo_id, self.state.location_id
         found = self.state.role_of(key.public)
         if found is None:
             raise LogRejected("the signing key is not one of this vault: its keys were changed, or belong to another vault")

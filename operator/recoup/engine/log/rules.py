@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from recoup.engine.format.kinds import DIGEST_BYTES, ID_BYTES, MAX_OBJECT_BYTES
 from recoup.engine.keys.certificate import verify_certificate
 from recoup.engine.keys.signing import PUBLIC_KEY_BYTES
@@ -16,22 +18,29 @@ from recoup.engine.log.bodies import (
     SIGNERS,
     TYPE_OF,
     Abort,
+    Adopt,
     Attest,
     Body,
     Commit,
     Damaged,
     Descriptor,
     DescriptorRef,
+    Index,
     Init,
     KeyGen,
+    Mirror,
     ObjectRef,
     Open,
+    Replace,
     Signer,
 )
 from recoup.engine.log.facts import Facts
+from recoup.engine.log.mirror import mirror_objection
+from recoup.engine.log.upkeep import upkeep_objection
 from recoup.errors import Integrity
 
 MAX_LEVEL = 5
+_HOME_ONLY = (Descriptor, KeyGen, Adopt, Open, Commit, Abort, Replace, Index)
 
 
 def objection(state: Facts, body: Body, signer: Signer, generation: int) -> str | None:
@@ -40,10 +49,18 @@ def objection(state: Facts, body: Body, signer: Signer, generation: int) -> str 
         return f"a {type(body).__name__} is not signed by the {signer.name.lower()} key"
     if isinstance(body, Init):
         return _init(state, body, generation)
+    if isinstance(body, Mirror):
+        return _mirror(state, body)
     if not state.initialised:
         return "the log does not begin with an INIT"
-    if signer is not Signer.VERIFIER and generation != state.generation:
+    if signer in {Signer.WRITER, Signer.MAINTENANCE} and generation != state.generation:
         return f"generation {generation} is over, {state.generation} is in force"
+    if not state.at_home and isinstance(body, _HOME_ONLY):
+        return f"this is not the vault's home, and {type(body).__name__.upper()} belongs into the home's log"
+    return _by_type(state, body)
+
+
+def _by_type(state: Facts, body: Body) -> str | None:
     match body:
         case Descriptor():
             return _descriptor(state, body)
@@ -59,6 +76,26 @@ def objection(state: Facts, body: Body, signer: Signer, generation: int) -> str 
             return _attest(state, body)
         case Damaged():
             return None if body.objects and _are_objects(body.objects) else "DAMAGED names no objects, or malformed ones"
+        case Init() | Mirror():
+            raise AssertionError("judged before")
+        case _:
+            return upkeep_objection(state, body)
+
+
+def _mirror(state: Facts, body: Mirror) -> str | None:
+    reason, home = mirror_objection(state, body)
+    if reason is not None:
+        return reason
+    if not _are_objects(body.incarnations):
+        return "MIRROR is malformed"
+    match home:
+        case Descriptor():
+            return _descriptor(state, home)
+        case KeyGen():
+            return _keygen(state, home)
+        case Commit():
+            return _named(state, msgspec.structs.replace(home, incarnations=body.incarnations))
+    return None
 
 
 def _init(state: Facts, body: Init, generation: int) -> str | None:
@@ -130,7 +167,14 @@ def _commit(state: Facts, body: Commit) -> str | None:
         return "its OPEN was aborted"
     elif body.ticket != session.ticket:
         return "the COMMIT does not carry the ticket of its OPEN"
+    return _named(state, body)
+
+
+def _named(state: Facts, body: Commit) -> str | None:
+    """What the COMMIT names by digest; at a replica index segments and caches need not be."""
     named = [body.manifest, body.object_set, *body.index_segments, *([body.cache] if body.cache else [])]
+    if body.manifest in state.forgotten:
+        return "the recovery point was forgotten"
     if not _are_digests(named) or not _are_objects(body.incarnations) or body.manifest in state.commits:
         return "the COMMIT's objects are malformed or those of another point"
     incarnations = {ref.digest: ref.incarnation for ref in body.incarnations}

@@ -2,7 +2,7 @@
 
 `LogState.take` is fed every entry in order of seq; it believes nothing that does not lead back to the pinned root key. An entry
 that does not count is skipped and counted, never an exception: one bad object must not stop a restore. The rules themselves are
-in `rules.py`; reading and appending in `follow.py`.
+in `rules.py`, what an entry changes in `apply.py`; reading and appending in `follow.py`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from recoup.engine.format.names import log_name
 from recoup.engine.keys.certificate import Certificate, verify_certificate
-from recoup.engine.keys.roles import VaultIdentity
-from recoup.engine.log.bodies import Abort, Attest, Body, Commit, Damaged, Descriptor, Init, KeyGen, Open, Signer
+from recoup.engine.log.apply import apply_entry
+from recoup.engine.log.bodies import SIGNERS, TYPE_OF, Init, Mirror, Signer
 from recoup.engine.log.entries import Entry, decode_entry
-from recoup.engine.log.facts import Attested, Committed, Facts, Session, key_of
+from recoup.engine.log.facts import Facts, key_of
+from recoup.engine.log.mirror import check_home_signature
 from recoup.engine.log.rules import objection
 from recoup.errors import Integrity, Invalid
 
@@ -41,7 +42,7 @@ class LogState(Facts):
             self._lost_since = True
             self._skip(seq, str(error))
             return None
-        if entry.body is None:
+        if entry.body is None or (isinstance(entry.body, Mirror) and decode_entry(entry.body.entry, "the mirrored entry").body is None):
             raise Invalid(f"log entry {seq} has type {entry.head.type}: a newer version wrote it, update recoup", reason="NewerFormat")
         self.next_seq += 1
         broken = entry.head.previous != self.previous
@@ -56,23 +57,38 @@ class LogState(Facts):
             self.breaks.append(seq)
         self._lost_since = False
         self.previous = entry.digest
-        self._apply(entry, entry.body)
+        apply_entry(self, entry)
         return entry
 
     def _authenticate(self, entry: Entry, seq: int) -> None:
-        """Place and signature: whether a key of this vault wrote exactly this entry for exactly this place."""
+        """Place and signature: whether a key of this vault wrote exactly this entry for exactly this place, or it proves itself."""
         head = entry.head
         if head.vault_id != self.vault_id or head.seq != seq:
             raise Integrity(f"log entry {seq} was written for another place")
-        certificate = self.certificates.get(head.generation)
-        if self.identity is None:
-            certificate = self._first_certificate(entry)
-        elif head.repo_id != self.identity.repo_id or head.location_id != self.location_id:
+        if self.identity is not None and (head.repo_id != self.identity.repo_id or head.location_id != self.location_id):
             raise Integrity(f"log entry {seq} was written for another location")
+        if head.signer == Signer.NOBODY:
+            self._authenticate_unsigned(entry, seq)
+            return
+        certificate = self.certificates.get(head.generation) if self.identity is not None else self._first_certificate(entry)
         if certificate is None or head.signer not in set(Signer):
             raise Integrity(f"log entry {seq} names a signer that the vault does not have")
         if not entry.signed_by(key_of(certificate, Signer(head.signer))):
             raise Integrity(f"log entry {seq} is not signed by a key of this vault")
+
+    def _authenticate_unsigned(self, entry: Entry, seq: int) -> None:
+        """An unsigned entry of an unknown type is nobody's: it must not be able to stop readers."""
+        if not entry.unsigned or entry.body is None or Signer.NOBODY not in SIGNERS[TYPE_OF[type(entry.body)]]:
+            raise Integrity(f"log entry {seq} is not signed")
+        if not isinstance(entry.body, Mirror):
+            if self.identity is None:
+                raise Integrity("the log does not begin with an INIT")
+            return
+        home = decode_entry(entry.body.entry, f"mirrored in log entry {seq}")
+        certificate = self._first_certificate(home) if self.identity is None else None
+        if self.identity is None and (home.head.repo_id != entry.head.repo_id or home.head.location_id == entry.head.location_id):
+            raise Integrity("the mirrored INIT belongs to this very location, or to another repository than its MIRROR says")
+        check_home_signature(self, home, certificate)
 
     def _first_certificate(self, entry: Entry) -> Certificate:
         if not isinstance(entry.body, Init):
@@ -92,31 +108,3 @@ class LogState(Facts):
     def _skip(self, seq: int, reason: str) -> None:
         self.invalid += 1
         self.complaints = [*self.complaints[: _REMEMBERED - 1], (seq, reason)]
-
-    def _apply(self, entry: Entry, body: Body) -> None:
-        head = entry.head
-        match body:
-            case Init():
-                certificate = verify_certificate(body.certificate, "the certificate in INIT")
-                self.init, self.location_id = body, head.location_id
-                self.identity = VaultIdentity(certificate.repo_id, certificate.vault_id, certificate.root)
-                self.certificates[certificate.generation] = certificate
-                self.keyrings[body.keyring.generation] = body.keyring.digest
-                self.descriptor = body.descriptor
-            case Descriptor():
-                self.descriptor = body.descriptor
-            case KeyGen():
-                certificate = verify_certificate(body.certificate, "the certificate in KEYGEN")
-                self.certificates[certificate.generation] = certificate
-                self.keyrings = {ref.generation: ref.digest for ref in body.keyrings}
-            case Open():
-                self.sessions.setdefault(body.session, Session(body.ticket)).opens[head.seq] = body
-            case Commit():
-                self.sessions.setdefault(body.session, Session(body.ticket)).committed = head.seq
-                self.commits[body.manifest] = Committed(head.seq, head.time, head.generation, body)
-            case Abort():
-                self.sessions[body.session].aborted_up_to = body.open_seq
-            case Attest():
-                self.attests.append(Attested(head.seq, head.time, body))
-            case Damaged():
-                self.damaged.update(body.objects)
