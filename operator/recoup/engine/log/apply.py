@@ -34,7 +34,7 @@ from recoup.engine.log.bodies import (
 )
 from recoup.engine.log.entries import Entry, Head
 from recoup.engine.log.facts import Attested, Committed, Facts, Noted, Session
-from recoup.engine.log.mirror import home_entry
+from recoup.engine.log.mirror import home_entry, subject_of
 
 
 def apply_entry(facts: Facts, entry: Entry) -> None:
@@ -125,7 +125,7 @@ def _replace(facts: Facts, seq: int, body: Replace, incarnations: tuple[ObjectRe
 
 def _mirror(facts: Facts, outer: Head, mirror: Mirror) -> None:
     home = home_entry(mirror)
-    facts.mirrored_up_to = home.head.seq
+    facts.mirrored[subject_of(home.body)] = home.head.seq
     match home.body:
         case Commit():
             body = msgspec.structs.replace(home.body, incarnations=mirror.incarnations)
@@ -139,7 +139,6 @@ def _mirror(facts: Facts, outer: Head, mirror: Mirror) -> None:
 def _heal(facts: Facts, body: Heal) -> None:
     for ref in body.objects:
         facts.healed[ref.digest] = tuple(sorted({*facts.healed.get(ref.digest, ()), ref.incarnation}))
-    _know(facts, body.objects)
 
 
 def _upkeep(facts: Facts, head: Head, body: Forget | Condemn | Sweep | Index) -> None:

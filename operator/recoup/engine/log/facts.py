@@ -126,9 +126,9 @@ class Facts:
     healed: dict[bytes, tuple[int, ...]] = field(default_factory=dict)
     """Incarnations that a HEAL named, ascending, by digest. Anybody may have claimed them: bytes that do not match are passed over."""
     incarnations: dict[bytes, int] = field(default_factory=dict)
-    """The highest incarnation that any entry names for an object, where it is not 0; those in list objects are not among them."""
-    mirrored_up_to: int = -1
-    """Seq, in the home's log, of the last entry that was mirrored here."""
+    """The highest incarnation that any entry but HEAL names for an object, where it is not 0; those in list objects are not among them."""
+    mirrored: dict[bytes, int] = field(default_factory=dict)
+    """Seq, in the home's log, of the last entry that was mirrored here, by what it is about: a recovery point, or the vault (empty)."""
     evidence: list[Noted[Evidence]] = field(default_factory=list)
     damaged: set[ObjectRef] = field(default_factory=set)
     lost: set[int] = field(default_factory=set)
@@ -169,7 +169,7 @@ class Facts:
 
     def incarnation_of(self, digest: bytes) -> int:
         """The highest committed or healed incarnation of an object. Whether it was swept stands in the SWEEPs' lists (sets.py)."""
-        return self.incarnations.get(digest, 0)
+        return max(self.incarnations.get(digest, 0), *self.healed.get(digest, (0,))[-1:])
 
     def candidates(self, ref: ObjectRef) -> tuple[ObjectRef, ...]:
         """Where the bytes of an object may be read here, best first: healed incarnations from the highest, then `ref` itself."""

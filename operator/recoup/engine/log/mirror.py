@@ -6,10 +6,10 @@ mirrored point are here is the replicator's word until a verification says so (A
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from recoup.engine.keys.certificate import Certificate
-from recoup.engine.log.bodies import SIGNERS, TYPE_OF, Commit, Init, Mirror, Pin, Replace, Signer
+from recoup.engine.log.bodies import SIGNERS, TYPE_OF, Adopt, Commit, Descriptor, Init, KeyGen, Mirror, Pin, Replace, Signer, Unpin
 from recoup.engine.log.entries import Entry, decode_entry
 from recoup.engine.log.facts import Facts, key_of
 from recoup.errors import Integrity
@@ -18,11 +18,24 @@ if TYPE_CHECKING:
     from recoup.engine.log.bodies import Body
 
 WHAT = "the mirrored entry"
+MIRRORED: Final = (Init, Descriptor, KeyGen, Adopt, Commit, Replace, Pin, Unpin)
+"""What is true of a vault wherever it is. Everything else is about the home itself: who works there, what is swept or verified there."""
 
 
 def home_entry(body: Mirror) -> Entry:
     """The entry that a MIRROR carries. Raises Integrity if it is none."""
     return decode_entry(body.entry, WHAT)
+
+
+def subject_of(body: Body | None) -> bytes:
+    """What an entry is about: a recovery point's manifest, or the vault as a whole (empty)."""
+    match body:
+        case Commit():
+            return body.manifest
+        case Replace() | Pin() | Unpin():
+            return body.point
+        case _:
+            return b""
 
 
 def check_home_signature(state: Facts, home: Entry, certificate: Certificate | None = None) -> None:
@@ -56,8 +69,13 @@ def mirror_objection(state: Facts, body: Mirror) -> tuple[str | None, Body | Non
         return "the mirrored entry is of an unknown type", None
     if Signer(home.head.signer) not in SIGNERS[TYPE_OF[type(home.body)]]:
         return "the mirrored entry is not signed by the role that may write it", None
-    if home.head.seq <= state.mirrored_up_to:
-        return f"entry {state.mirrored_up_to} of the home was mirrored already: entries come in the home's order, each once", None
+    if not isinstance(home.body, MIRRORED):
+        return "the mirrored entry is about the home only", None
+    last = state.mirrored.get(subject_of(home.body), -1)
+    if home.head.seq <= last:
+        return f"entry {last} of the home was mirrored already: entries about one thing come in the home's order, each once", None
+    if home.head.generation != state.generation:
+        return f"the mirrored entry is of generation {home.head.generation}, which is over: {state.generation} is in force", None
     match home.body:
         case Init():
             return "the log has an INIT already", None
