@@ -81,7 +81,7 @@ def _run(
     run_file: str | None,
     parallelism: int | None,
 ) -> Result:
-    from recoup.engine.backup.allocator import tune_allocator, without_collector
+    from recoup.engine.allocator import tune_allocator, without_collector
 
     tune_allocator()
     from recoup.engine.backup.run import read_run_file

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from recoup.engine.allocator import tune_allocator, without_collector
 from recoup.engine.points import OpenPoint
 from recoup.engine.records.manifest import SourceKind
 from recoup.engine.restore.attributes import Wishes
@@ -22,8 +23,9 @@ def restore(point: OpenPoint, target: str, wishes: Wishes, outcome: Outcome, pro
 
     Returning means that everything is there and was read back. Raises Invalid, Denied, Retryable, Integrity.
     """
+    tune_allocator()
     try:
-        with disk_errors(target):
+        with disk_errors(target), without_collector():
             if point.manifest.kind is SourceKind.DEVICE:
                 restore_device(point, target, outcome, progress)
             else:

@@ -1,4 +1,4 @@
-"""How the process takes memory while it backs up: settings of glibc and of the garbage collector, worth more than any library.
+"""How the process takes memory while it backs up or restores: settings of glibc and of the garbage collector, worth more than any library.
 
 glibc gives every buffer of 128 KiB and more back to the kernel at once; page faults then take as long as the work. Nothing here
 changes what is written. Elsewhere than on glibc nothing happens.
