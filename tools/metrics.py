@@ -26,7 +26,12 @@ def render() -> str:
     metrics.watch_queue(lambda: 0, lambda: 0.0)
     # one object of each kind, so that every gauge shows its labels
     metrics.objects.saw(Key("BackupLocation", "", "x"), {"conditions": [{"type": "Reachable", "status": "True"}]})
-    policy = {"coverage": {"selected": 1, "protected": 1, "failed": 0}, "lastSuccess": {"at": "2026-01-01T00:00:00Z"}}
+    policy = {
+        "coverage": {"selected": 1, "protected": 1, "failed": 0},
+        "lastSuccess": {"at": "2026-01-01T00:00:00Z"},
+        "rpo": "Met",
+        "volumes": [{"persistentVolumeClaim": "z"}],
+    }
     metrics.objects.saw(Key("BackupPolicy", "x", "y"), policy)
     for child in (metrics.reconciles, metrics.reconcile_seconds, metrics.writes, metrics.api_calls, metrics.catalogue_reads):
         child.labels(*("x" for _ in child._labelnames))  # noqa: SLF001  # prometheus_client has no public way to ask

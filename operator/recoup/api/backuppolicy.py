@@ -15,6 +15,12 @@ PLURAL = "backuppolicies"
 MAX_RUNS = 50
 """Bound of status.lastRuns, newest first."""
 
+MAX_VOLUMES = 1000
+"""Bound of status.volumes, the worst protected first."""
+
+RPO_MET = "RPOMet"
+RPO_AT_RISK = "RPOAtRisk"
+
 RUN_MESSAGE_LIMIT = 1024
 
 
@@ -84,6 +90,12 @@ class Mover(Spec, frozen=True):
     priority_class_name: str | None = None
 
 
+class Objectives(Spec, frozen=True):
+    """What the protection is measured by. rpo: how old the newest restorable point of each volume may become."""
+
+    rpo: str | None = None
+
+
 class BackupPolicySpec(Spec, frozen=True):
     selector: VolumeSelector
     locations: tuple[Reference, ...]
@@ -92,6 +104,7 @@ class BackupPolicySpec(Spec, frozen=True):
     capture: Capture = Capture()
     files: Files = Files()
     mover: Mover = Mover()
+    objectives: Objectives = Objectives()
 
     @property
     def home(self) -> str:
@@ -135,6 +148,23 @@ class Coverage(Status, frozen=True):
     summary: str
 
 
+class RpoState(StrEnum):
+    """The objective in one word, as the column shows it."""
+
+    MET = "Met"
+    AT_RISK = "AtRisk"
+    BROKEN = "Broken"
+
+
+class VolumeProtection(Status, frozen=True):
+    """The newest recovery point of one volume that is selected now; without one, nothing protects it yet."""
+
+    persistent_volume_claim: str
+    uid: str
+    newest_point: datetime | None = None
+    snapshot: str | None = None
+
+
 class BackupPolicyStatus(Status, frozen=True):
     observed_generation: int | None = None
     conditions: tuple[Condition, ...] = ()
@@ -143,6 +173,8 @@ class BackupPolicyStatus(Status, frozen=True):
     next_run: datetime | None = None
     last_runs: tuple[Run, ...] = ()
     coverage: Coverage | None = None
+    rpo: RpoState | None = None
+    volumes: tuple[VolumeProtection, ...] = ()
 
 
 class BackupPolicy(Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from recoup.api.backuppolicy import RpoState
 from recoup.controller.resources import LOCATION, POLICY, RESTORE, SNAPSHOT, Key
 
 Object = dict[str, Any]
@@ -101,6 +102,8 @@ def _facts(key: Key, status: Object) -> Object:
     if key.kind == POLICY.kind:
         facts["coverage"] = {name: (status.get("coverage") or {}).get(name) for name in ("selected", "protected", "failed")}
         facts["last"] = (status.get("lastSuccess") or {}).get("at")
+        facts["rpo"] = status.get("rpo")
+        facts["newest"] = {each["persistentVolumeClaim"]: each.get("newestPoint") for each in status.get("volumes") or ()}
     return facts
 
 
@@ -131,3 +134,21 @@ def _policies(facts: list[tuple[Key, Object]]) -> Iterator[Metric]:
                 volumes.add_metric([key.namespace, key.name, state], float(count))
     yield last
     yield volumes
+    yield from _protection(facts)
+
+
+def _protection(facts: list[tuple[Key, Object]]) -> Iterator[Metric]:
+    rpo = GaugeMetricFamily("recoup_policy_rpo", "1 for how objectives.rpo is kept now.", labels=["namespace", "policy", "state"])
+    newest = GaugeMetricFamily(
+        "recoup_volume_newest_point_timestamp_seconds",
+        "Time whose state the volume's newest restorable point holds; 0 without any.",
+        labels=["namespace", "policy", "persistentvolumeclaim"],
+    )
+    for key, fact in facts:
+        if fact["rpo"]:
+            for state in RpoState:
+                rpo.add_metric([key.namespace, key.name, state], float(fact["rpo"] == state))
+        for name, point in fact["newest"].items():
+            newest.add_metric([key.namespace, key.name, name], datetime.fromisoformat(str(point)).timestamp() if point else 0.0)
+    yield rpo
+    yield newest

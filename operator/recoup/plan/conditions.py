@@ -1,5 +1,6 @@
 """From changed conditions to Events: one for each statement that changed its mind, none for saying the same again."""
 
+from recoup.api.backuppolicy import RPO_AT_RISK, RPO_MET
 from recoup.api.conditions import READY, RECONCILING, STALLED, Condition, Conditions, ConditionStatus, find_condition
 from recoup.plan.actions import EventNote, EventType
 
@@ -7,7 +8,8 @@ from recoup.plan.actions import EventNote, EventType
 def transition_notes(before: Conditions, after: Conditions) -> tuple[EventNote, ...]:
     """The Events that tell somebody who follows the object what changed.
 
-    Ready speaks for Reconciling. That work has begun is no news, that it stalled is; two conditions that say the same make one Event.
+    Ready speaks for Reconciling. That work has begun is no news, that it stalled is, and that a new objective is kept is none either; two
+    conditions that say the same make one Event.
     """
     notes: list[EventNote] = []
     working = find_condition(after, RECONCILING) is not None
@@ -26,9 +28,14 @@ def _changed(before: Conditions, condition: Condition) -> bool:
     if condition.status is ConditionStatus.UNKNOWN:
         return False
     known = find_condition(before, condition.type)
-    return known is None or known.status is not condition.status
+    if known is None:
+        return condition.type not in (RPO_MET, RPO_AT_RISK) or not _is_good(condition)
+    return known.status is not condition.status
 
 
 def _type(condition: Condition) -> EventType:
-    good = (condition.status is ConditionStatus.TRUE) != (condition.type == STALLED)
-    return EventType.NORMAL if good else EventType.WARNING
+    return EventType.NORMAL if _is_good(condition) else EventType.WARNING
+
+
+def _is_good(condition: Condition) -> bool:
+    return (condition.status is ConditionStatus.TRUE) != (condition.type in (STALLED, RPO_AT_RISK))

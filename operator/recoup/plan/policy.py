@@ -24,6 +24,7 @@ from recoup.plan.conditions import transition_notes
 from recoup.plan.ledger import SUSPENDED, Before, Ledger, Obstacles, Timetable, keep_ledger, ran, with_run
 from recoup.plan.observed import ApiFailure, FailureKey
 from recoup.plan.policy_conditions import Judged, judge_policy
+from recoup.plan.protection import judge_rpo, newest_points, next_point
 from recoup.plan.refusals import Admitted, admit
 from recoup.plan.schedule import deadline_of, delay_of, describe, read_schedule
 from recoup.plan.selection import select_claims
@@ -84,8 +85,12 @@ def plan_policy(observed: PolicyObserved, now: datetime) -> Plan:
             ledger = structs.replace(ledger, run=None, waiting=ledger.run, next_start=start)
             hold = Refusal(admitted.refusal.reason, f"the run cannot be started: {admitted.refusal.message}")
     status = _status(policy, location, snapshots, selected, ledger, hold, now)
+    volumes = newest_points(policy, selected, snapshots)
+    rpo = judge_rpo(policy, status.conditions, volumes, selected, next_point(policy, snapshots, ledger, now), now)
+    status = structs.replace(status, conditions=rpo.conditions, rpo=rpo.state, volumes=volumes)
     notes = transition_notes(policy.status.conditions, status.conditions)
-    return Plan(actions=admitted.actions, status=encode(status), events=notes, requeue_after=admitted.again or _again(ledger, status, now))
+    again = admitted.again or _again(ledger, status, rpo.changes_at, now)
+    return Plan(actions=admitted.actions, status=encode(status), events=notes, requeue_after=again)
 
 
 def is_finished(snapshot: BackupSnapshot) -> bool:
@@ -200,10 +205,10 @@ def _taken_at(snapshot: BackupSnapshot) -> datetime:
     return snapshot.status.taken_at
 
 
-def _again(ledger: Ledger, status: BackupPolicyStatus, now: datetime) -> float | None:
+def _again(ledger: Ledger, status: BackupPolicyStatus, changes_at: datetime | None, now: datetime) -> float | None:
     if ledger.waiting is not None:
         return _POLL
-    waits = [] if ledger.next_start is None else [max(timedelta(), ledger.next_start - now).total_seconds()]
+    waits = [max(timedelta(), moment - now).total_seconds() for moment in (ledger.next_start, changes_at) if moment is not None]
     if find_condition(status.conditions, STALLED) or find_condition(status.conditions, RECONCILING):
         waits.append(_POLL_IDLE)
     return min(waits, default=None)
