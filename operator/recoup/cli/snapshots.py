@@ -83,10 +83,10 @@ def _row(point: Point) -> tuple[str, ...]:
     if record is None:
         return (point.id[:SHOWN], "", "(its record cannot be opened)", "", "", "", verified)
     size = human_bytes(record.bytes_total)
-    return (point.id[:SHOWN], _time(record.finished) or "", _origin(record.source), str(record.files), size, str(record.errors), verified)
+    return (point.id[:SHOWN], _time(record.finished) or "", origin(record.source), str(record.files), size, str(record.errors), verified)
 
 
-def _origin(source: str) -> str:
+def origin(source: str) -> str:
     """A volume as namespace/name, anything else as host:path."""
     from recoup.report import printable
 

@@ -1,0 +1,28 @@
+"""`recoup unpin`: let retention decide about a recovery point again."""
+
+from __future__ import annotations
+
+import click
+
+from recoup.cli.options import KeyOptions, Location, key_options, location_options
+
+
+@click.command()
+@location_options
+@key_options
+@click.argument("ident", metavar="ID")
+@click.option("--reason", default="", metavar="TEXT", help="Why; it stands in the log.")
+def command(location: Location, keys: KeyOptions, ident: str, reason: str) -> None:
+    """Let retention decide about a pinned recovery point again.
+
+    \b
+    Example:
+      recoup unpin --location file:///srv/backups --key-file backup.key 4f2a91c0 --reason "the migration is done"
+    """
+    from recoup.engine.log.bodies import Unpin
+    from recoup.engine.points import find_point
+
+    unlocked = keys.unlock(location.open())
+    point = find_point(unlocked, ident).body.manifest
+    unlocked.log.append(Unpin(point, reason), unlocked.maintenance.signer)
+    click.echo(f"recovery point {point.hex()[:16]} is pinned no longer")

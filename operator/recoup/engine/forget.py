@@ -1,0 +1,104 @@
+"""Forgetting recovery points: the retention decision applied to a vault's log (docs/retention.md; FORGET in docs/format.md section 6).
+
+Points are judged by lineage: all points of one volume under one policy by their run tickets, points of the command line by where their
+data came from. Deletes nothing: that is `recoup prune`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+
+from recoup.engine.catalogue import Point
+from recoup.engine.keys.signing import SigningKey
+from recoup.engine.log.bodies import Forget
+from recoup.engine.log.facts import Facts
+from recoup.engine.log.follow import Log
+from recoup.retention import Candidate, Decision, Rules, decide
+
+PER_ENTRY = 1000
+"""Points that one FORGET names: well below the limit of an entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """What retention looks at by itself. `source` is for points without a policy."""
+
+    policy_uid: str
+    pvc_uid: str
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One point and what becomes of it."""
+
+    point: Point
+    lineage: Lineage
+    at: datetime
+    decision: Decision
+
+
+def judge(
+    state: Facts, points: Sequence[Point], rules: Rules, zone: tzinfo, *, policies: Iterable[str] = (), volumes: Iterable[str] = ()
+) -> list[Judged]:
+    """Decide about the points of those lineages that the filters let through (all of them without filters), newest first in each."""
+    complete = _complete(points)
+    wanted_policies, wanted_volumes = set(policies), set(volumes)
+    lineages: dict[Lineage, list[Point]] = defaultdict(list)
+    for point in points:
+        lineage = lineage_of(state, point)
+        if (wanted_policies and lineage.policy_uid not in wanted_policies) or (wanted_volumes and lineage.pvc_uid not in wanted_volumes):
+            continue
+        lineages[lineage].append(point)
+    judged: list[Judged] = []
+    for lineage, members in lineages.items():
+        by_id = {point.id: point for point in members}
+        times = {point.id: time_of(state, point) for point in members}
+        candidates = [_candidate(state, point, times[point.id], complete=complete[point.id]) for point in members]
+        judged += [Judged(by_id[one.id], lineage, times[one.id], one) for one in decide(candidates, rules, zone)]
+    return judged
+
+
+def lineage_of(state: Facts, point: Point) -> Lineage:
+    if point.policy_uid:
+        return Lineage(state.policy_of(point.policy_uid), point.pvc_uid)
+    # A record that cannot be opened says nothing of its source: such a point is alone, and so is the newest of its kind.
+    return Lineage("", "", point.record.source if point.record is not None else f"point {point.id}")
+
+
+def time_of(state: Facts, point: Point) -> datetime:
+    """The slot of its ticket, which a mover cannot choose; for a point without one, the time of its entry in the log."""
+    try:
+        slot = datetime.fromisoformat(point.slot.upper())
+        return slot if slot.tzinfo else slot.replace(tzinfo=UTC)
+    except ValueError:
+        pass  # no ticket, or a run that was not for a slot
+    try:
+        return datetime.fromtimestamp(state.commits[bytes.fromhex(point.id)].time / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(0, UTC)
+
+
+def forget(log: Log, signer: SigningKey, points: Sequence[str], rule: str, *, policy_uid: str = "", policy_generation: int = 0) -> int:
+    """Append FORGET for points by id; how many were forgotten. Raises LogRejected if one is not live any more, or pinned."""
+    for start in range(0, len(points), PER_ENTRY):
+        part = tuple(bytes.fromhex(point) for point in points[start : start + PER_ENTRY])
+        log.append(Forget(part, policy_uid, policy_generation, rule[:1024]), signer)
+    return len(points)
+
+
+def _candidate(state: Facts, point: Point, at: datetime, *, complete: bool) -> Candidate:
+    pinned = bytes.fromhex(point.id) in state.pinned
+    return Candidate(point.id, at, point.seq, complete, (point.verified_level or 0) >= 1, pinned)
+
+
+def _complete(points: Sequence[Point]) -> dict[str, bool]:
+    """Whether every volume of each point's run has its recovery point."""
+    volumes: dict[str, set[str]] = defaultdict(set)
+    for point in points:
+        if point.record is not None:
+            volumes[point.record.point].add(point.pvc_uid)
+    return {point.id: point.record is None or set(point.record.volumes_expected) <= volumes[point.record.point] for point in points}
