@@ -1,7 +1,8 @@
 """Reads for one BackupLocation: the place itself, its probe Jobs, and the vaults that keys Jobs made in it.
 
 The order matters for the location's id: it is told only when no keys Job of this location is under way and the vaults were listed
-after it was read, so that nobody sees the id of a place without the vault that was just made there.
+after it was read, so that nobody sees the id of a place without the vault that was just made there. A keys Job that has ended is not
+under way, however long it stays: nobody removes that of a run whose namespace is gone, and the other vaults must be seen meanwhile.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class LocationReconciler:
         reader, uid = self._reader, obj["metadata"]["uid"]
         reading = self._look(obj)
         children = reader.children(uid, (JOB, POD))
-        if any(child["kind"] == JOB.kind and child["metadata"]["labels"].get(COMPONENT) == "keys" for child in children):
+        if any(_makes_keys(child) for child in children):
             reading = structs.replace(reading, repository_id=None)
         repository = reading.repository_id or (obj.get("status") or {}).get("repositoryId")
         secrets = self._secrets(repository) if repository else []
@@ -65,3 +66,11 @@ class LocationReconciler:
 
     def _secrets(self, repository: str) -> list[Object]:
         return self._reader.kube.list_metadata(SECRET, self._reader.around.system_namespace, labels=f"{REPOSITORY}={repository}")
+
+
+def _makes_keys(child: Object) -> bool:
+    """A keys Job that has not ended."""
+    if child["kind"] != JOB.kind or child["metadata"]["labels"].get(COMPONENT) != "keys":
+        return False
+    conditions = (child.get("status") or {}).get("conditions") or ()
+    return not any(each["type"] in ("Complete", "Failed") and each["status"] == "True" for each in conditions)
