@@ -56,6 +56,17 @@ class Exchange:
         """The address that the request came from: a pod's own, because clusters are routed."""
         return str(self._client.connection.getpeername()[0])
 
+    def receive(self) -> None:
+        """Read the request's body into memory; `forward` passes it on later. So a client that waits for an answer waits in peace."""
+        if self._waits_for_leave:
+            self.continue_waiting()
+        self._body = iter([(memoryview(bytes(piece)), content) for piece, content in self._body])
+
+    def continue_waiting(self) -> None:
+        """Tell the client that its request is being worked on (100 Continue): its patience for the answer begins anew."""
+        self._client.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._waits_for_leave = False
+
     def forward(self, change: Change | None = None) -> Response:
         """Pass the request to the server and return its answer, unread. Raises Broken or OSError if either side goes."""
         server = self._connect()
@@ -121,8 +132,7 @@ class Exchange:
 
     def _upload(self, change: Change | None) -> Iterator["bytes | memoryview"]:
         if self._waits_for_leave:
-            self._client.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self._waits_for_leave = False
+            self.continue_waiting()
         offset = 0
         for piece, content in self._body:
             self._count(self.record, len(piece), 0)

@@ -94,7 +94,7 @@ def kill_pod(team: Team, pod: Object) -> None:
 
 
 def its_namespace_is_deleted(product: Product) -> None:
-    """At four moments of the hand-over: the namespace is gone while the mover still works, no point is doubled, and nothing is left."""
+    """At four moments of the hand-over: a mover that works then finishes, no point is doubled, and nothing is left."""
     moments = {"asked": None, "captured": VOLUME_SNAPSHOT, "taken-over": VOLUME_SNAPSHOT_CONTENT, "uploading": POD}
     with ExitStack() as stack:
         place, gate = stack.enter_context(slow_place(product, "leaving"))
@@ -115,6 +115,12 @@ def its_namespace_is_deleted(product: Product) -> None:
         for team in teams.values():
             team.wait_clean()
             wait_until("its volumes are gone", lambda name=team.name: ", ".join(product.volumes_left(name)) or None)  # type: ignore[misc]
+        gone = teams.pop("uploading")
+        wait_until(
+            "the location names the vault of a namespace that is gone", lambda: None if place.vaults(gone.name) else str(place.get())
+        )
+        assert len(place.points(gone.name)) == 1
+        for team in teams.values():  # a mover may have begun before the namespace was seen to go
             assert len(place.points(team.name)) <= 1
 
 

@@ -25,6 +25,8 @@ from tests.e2e.cluster.product import Product
 from tests.e2e.cluster.world import Team
 
 AT_ONCE = 10
+STILL_THERE = 5
+"""Seconds between two signs of life of a place that is slow."""
 Scenario = Callable[[Product], None]
 
 
@@ -65,13 +67,17 @@ def name_of(scenario: Scenario) -> str:
 
 @dataclass(frozen=True)
 class Held:
-    """A fault of the proxy: the request waits until the gate is open."""
+    """A fault of the proxy: the request waits until the gate is open, however long that takes.
+
+    The place is slow, not away: now and then it says that it is still at work, so the patience of the client does not end.
+    """
 
     gate: threading.Event
 
     def apply(self, exchange: Exchange) -> None:
-        while not self.gate.is_set():
-            exchange.pause(0.1)
+        exchange.receive()
+        while not self.gate.wait(STILL_THERE):
+            exchange.continue_waiting()
         exchange.relay(exchange.forward())
 
 
