@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from recoup.engine.backup import packs
+from recoup.engine.backup import packs, resume
 from recoup.engine.stores.base import Store
 from recoup.engine.stores.file import FileStore
 from recoup.errors import RecoupError
@@ -23,8 +23,9 @@ Picture = dict[bytes, tuple[object, ...]]
 
 
 @pytest.fixture
-def volume(tmp_path: Path) -> Volume:
-    """Several packs and all kinds of metadata, in little data; one point is made, and then something changed."""
+def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Volume:
+    """Several packs, checkpoints and all kinds of metadata, in little data; one point is made, and then something changed."""
+    monkeypatch.setattr(resume, "LEAST_OBJECTS", 2)
     volume = Volume.make(tmp_path)
     volume.pack_bytes = 5 << 20
     fill(volume.source, files=120)

@@ -70,7 +70,7 @@ class Work:
         """Store a block of trees or content lists unless this run or the lineage has it; its id."""
         block = block_id(self.id_key, kind, plain)
         old = self.lineage is not None and self.lineage.refs.find(block) is not None
-        if block not in self.dedup.new and not old:
+        if block not in self.dedup.new and not old and not self.dedup.was_sent(block, kind):
             self.dedup.new.add(block)
             (self.trees if kind is BlockKind.TREE else self.contents).add(kind, plain, block)
         return block

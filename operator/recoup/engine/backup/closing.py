@@ -17,6 +17,7 @@ from recoup.engine.backup.counting import UseCounts
 from recoup.engine.backup.packs import put_object
 from recoup.engine.backup.readback import ReadBack
 from recoup.engine.backup.references import ObjectSetWriter, merge_refs, put_refs_root, structure_of
+from recoup.engine.backup.resume import OpenSession
 from recoup.engine.backup.run import manifest_source, record_source
 from recoup.engine.backup.source import OpenSource
 from recoup.engine.format.kinds import BlockKind, Kind
@@ -52,7 +53,7 @@ class Closing:
         return self.request.run.consistency if self.request.run is not None else "None"
 
 
-def close_point(closing: Closing, captured: Captured, opened: tuple[bytes, bytes, int]) -> Commit:
+def close_point(closing: Closing, captured: Captured, opened: OpenSession) -> Commit:
     """Put everything but the log entry, which is returned. On return all objects that it needs are in the store."""
     work, lineage = closing.work, closing.work.lineage
     work.pipeline.drain()
@@ -69,7 +70,7 @@ def close_point(closing: Closing, captured: Captured, opened: tuple[bytes, bytes
     writer = ObjectSetWriter(closing.readback.set_node, lambda data: _put_plain(closing, data), work.ledger, work.dedup.member)
     object_set = writer.merge(lineage.root.objects if lineage is not None else None, objects)
     work.pipeline.drain()
-    manifest = _put_manifest(closing, captured, refs, opened[0])
+    manifest = _put_manifest(closing, captured, refs, opened.session)
     cache = _put_cache_root(closing, captured, manifest, refs, object_set, nodes)
     work.pipeline.drain()
     return _commit(closing, captured, opened, (manifest, object_set.digest, cache), index)
@@ -82,15 +83,16 @@ def _cache_nodes(work: Work, captured: Captured) -> list[Locator]:
 
 
 def _put_index(work: Work) -> tuple[bytes, ...]:
-    """A segment of the blocks that this run stored in packs; none if there are none."""
-    places = work.ledger.places
-    packs = {number for number, digest in enumerate(work.ledger.digests) if work.ledger.members[ObjectRef(digest)].area == "d"}
-    rows = sorted((block, place) for block, place in places.items() if place[0] in packs)
+    """A segment of the blocks that this session stored in packs; none if there are none."""
+    ledger = work.ledger
+    packs = {number for number, digest in enumerate(ledger.digests) if ledger.members[ObjectRef(digest)].area == "d"}
+    rows = [(block, Place(ledger.digests[at[0]], 0, at[1], 0)) for block, at in ledger.places.items() if at[0] in packs]
+    rows += work.dedup.resumed_data()
     if not rows:
         return ()
+    rows.sort()
     segment = work.meta(Kind.INDEX, max(1 << 20, len(rows) * 64 + (1 << 20)))
-    digests = work.ledger.digests
-    for table in encode_segment((block, Place(digests[number], 0, index, 0)) for block, (number, index) in rows):
+    for table in encode_segment(rows):
         segment.add(BlockKind.INDEX, table)
     return (segment.finish(),)
 
@@ -194,11 +196,11 @@ def _put_cache_root(
 
 
 def _commit(
-    closing: Closing, captured: Captured, opened: tuple[bytes, bytes, int], objects: tuple[bytes, bytes, bytes], index: tuple[bytes, ...]
+    closing: Closing, captured: Captured, opened: OpenSession, objects: tuple[bytes, bytes, bytes], index: tuple[bytes, ...]
 ) -> Commit:
     """The entry that makes the point exist."""
     keys, run = closing.work.keys, closing.request.run
-    session, ticket, seq = opened
+    session = opened.session
     record = PointRecord(
         point=(run.snapshot_uid if run is not None else "") or session.hex(),
         snapshot=run.snapshot if run is not None else "",
@@ -218,4 +220,4 @@ def _commit(
     )
     sealed = seal_point(keys.meta_key, keys.identity, keys.generation, session, record)
     manifest, object_set, cache = objects
-    return Commit(session, seq, ticket, manifest, object_set, index, cache, sealed)
+    return Commit(session, opened.seq, opened.ticket, manifest, object_set, index, cache, sealed)

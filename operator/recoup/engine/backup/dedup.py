@@ -1,7 +1,7 @@
-"""Which blocks need not be stored: those of this run, of the lineage, and of other live points through their index segments.
+"""Which blocks need not be stored: those of this session, of the lineage, and of other live points through their index segments.
 
 What may be referred to (docs/format.md section 4): an object in the set of a live COMMIT of this log that is not known to be
-damaged. A segment that cannot be read is passed over: it costs space, never data.
+damaged, or one of this session that is still there (resume.py). A segment that cannot be read is passed over: it costs space, never data.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import Final
 
 from recoup.engine.backup.lineage import Lineage
 from recoup.engine.backup.readback import ReadBack
-from recoup.engine.format.kinds import BlockKind, Kind
+from recoup.engine.backup.resume import Earlier
+from recoup.engine.format.kinds import Area, BlockKind, Kind
 from recoup.engine.log.bodies import Commit
 from recoup.engine.log.bodies import ObjectRef as LogObject
 from recoup.engine.records.index import decode_segment
-from recoup.engine.records.nodes import ObjectRef
+from recoup.engine.records.nodes import ObjectRef, object_kind
 from recoup.engine.records.objectset import Member, Shard, decode_leaf, decode_root
 from recoup.engine.records.rows import Place, Table
 from recoup.errors import Integrity, KeyUnavailable, NotFound
@@ -54,11 +55,14 @@ class Sets:
 class Dedup:
     """`knows` is asked for every new block by the main thread."""
 
-    def __init__(self, readback: ReadBack, lineage: Lineage | None, live: Sequence[Commit], damaged: set[LogObject]) -> None:
+    def __init__(
+        self, readback: ReadBack, lineage: Lineage | None, live: Sequence[Commit], damaged: set[LogObject], earlier: Earlier | None = None
+    ) -> None:
         self.new: set[bytes] = set()
         self._readback = readback
         self._lineage = lineage
         self._live = live
+        self._earlier = earlier
         self._damaged = {ObjectRef(ref.digest, ref.incarnation) for ref in damaged}
         self._sets = Sets(readback)
         self._tables: list[tuple[Commit, Table]] | None = None
@@ -71,19 +75,39 @@ class Dedup:
             return True
         if self._lineage is not None and self._lineage.refs.find(block) is not None:
             return True
-        place = self._search(block)
+        place = self._sent(block, "d") or self._search(block)
         if place is None:
             return False
         self._hits[block] = place
         return True
 
+    def was_sent(self, block: bytes, kind: BlockKind) -> bool:
+        """Whether an earlier attempt of this session stored a block of metadata."""
+        if block in self._hits:
+            return True
+        place = self._sent(block, object_kind(kind).area)
+        if place is not None:
+            self._hits[block] = place
+        return place is not None
+
+    def _sent(self, block: bytes, area: Area) -> Place | None:
+        return self._earlier.find(block, area) if self._earlier is not None else None
+
     def place(self, block: bytes) -> Place | None:
         """Where a block is that the index knew."""
         return self._hits.get(block)
 
+    def resumed_data(self) -> list[tuple[bytes, Place]]:
+        """The blocks of packs that an earlier attempt stored and this one uses."""
+        if self._earlier is None:
+            return []
+        packs = {ref for ref, member in self._earlier.members.items() if member.area == "d"}
+        return [(block, place) for block, place in self._hits.items() if place.object in packs]
+
     def member(self, ref: ObjectRef) -> Member:
         """The entry, with no blocks in use, of an object that the index led to."""
-        return self._members[ref]._replace(blocks=0)
+        found = self._earlier.members.get(ref) if self._earlier is not None else None
+        return found or self._members[ref]._replace(blocks=0)
 
     def _search(self, block: bytes) -> Place | None:
         if self._tables is None:

@@ -6,7 +6,7 @@ Says where every block went (`Ledger`). Packs are filled by the workers of a Pip
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -68,6 +68,8 @@ class Ledger:
     """Every object stored by this run; `blocks` is 0."""
     stored: int = 0
     """Bytes of all of them."""
+    _fresh: dict[bytes, list[tuple[bytes, int]]] = field(default_factory=dict)
+    """Blocks of objects that were sealed and not yet taken by `take_fresh`."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def new_object(self) -> int:
@@ -75,12 +77,18 @@ class Ledger:
             self.digests.append(b"")
             return len(self.digests) - 1
 
-    def sealed(self, number: int, sealed: SealedObject, blocks: Iterable[tuple[bytes, int]]) -> None:
+    def sealed(self, number: int, sealed: SealedObject, blocks: list[tuple[bytes, int]]) -> None:
         with self._lock:
             self.digests[number] = sealed.digest
+            self._fresh[sealed.digest] = blocks
             for block, index in blocks:
                 self.places[block] = (number, index)
         self.note(sealed.digest, sealed.kind.area, len(sealed.data))
+
+    def take_fresh(self, digest: bytes) -> list[tuple[bytes, int]]:
+        """(block, number) of all blocks of a sealed object, once."""
+        with self._lock:
+            return self._fresh.pop(digest)
 
     def note(self, digest: bytes, area: Area, size: int) -> None:
         """Remember that this run stored an object."""

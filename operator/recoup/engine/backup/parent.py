@@ -29,7 +29,7 @@ def find_lineage(
     state: LogState, keys: WriterKeys, readback: ReadBack, *, pvc_uid: str, source: str, walker: bytes
 ) -> tuple[Lineage | None, str]:
     """The lineage to build on, and why there is none."""
-    commit = next(_same_volume(state, keys, pvc_uid=pvc_uid, source=source), None)
+    commit = newest_point(state, keys, pvc_uid=pvc_uid, source=source)
     if commit is None:
         return None, "there is no earlier recovery point of this volume"
     if not commit.cache:
@@ -48,6 +48,11 @@ def find_lineage(
     except (Integrity, NotFound, KeyUnavailable, ValueError) as error:
         _log.warning("the last recovery point's cache cannot be used, everything is read: %s", error)
         return None, f"the last recovery point's cache cannot be used: {error}"
+
+
+def newest_point(state: LogState, keys: WriterKeys, *, pvc_uid: str, source: str) -> Commit | None:
+    """The newest live point of the volume, whether or not it can be built on."""
+    return next(_same_volume(state, keys, pvc_uid=pvc_uid, source=source), None)
 
 
 def _same_volume(state: LogState, keys: WriterKeys, *, pvc_uid: str, source: str) -> Iterator[Commit]:

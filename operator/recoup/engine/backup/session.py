@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from recoup.engine.backup.capture import Captured, Work, capture
+from recoup.engine.backup.choosing import choose_session
 from recoup.engine.backup.closing import Closing, close_point
 from recoup.engine.backup.dedup import Dedup
 from recoup.engine.backup.lineage import Lineage, walker_key
@@ -20,16 +21,18 @@ from recoup.engine.backup.packs import PACK_BYTES, Ledger, put_object
 from recoup.engine.backup.parent import find_lineage
 from recoup.engine.backup.pipeline import Pipeline, worker_count
 from recoup.engine.backup.readback import ReadBack
+from recoup.engine.backup.resume import Checkpoints, Earlier, OpenSession, segments_of
 from recoup.engine.backup.run import RunFile, record_source
 from recoup.engine.backup.sampling import CacheDistrusted
 from recoup.engine.backup.source import OpenSource
 from recoup.engine.format.kinds import ID_BYTES
 from recoup.engine.format.sealed import SealedObject
 from recoup.engine.keys.roles import WriterKeys
-from recoup.engine.log.bodies import Abort, Commit, Open
+from recoup.engine.log.bodies import Commit
 from recoup.engine.log.follow import Log, LogRejected
 from recoup.engine.log.points import open_point
 from recoup.engine.records.manifest import FileError
+from recoup.engine.records.nodes import ObjectRef
 from recoup.errors import Integrity, Invalid, RecoupError
 
 UPLOADERS: Final = 2
@@ -79,16 +82,29 @@ def back_up(log: Log, keys: WriterKeys, request: Request, on_start: OnStart, on_
     done = _committed(log, keys, request)
     if done is not None:
         return done
-    with OpenSource(request.source) as source:
-        session = request.run.session_id if request.run is not None else os.urandom(ID_BYTES)
-        ticket = request.run.ticket_bytes if request.run is not None else b""
-        opened = log.append(Open(session, ticket, request.pack_bytes), keys.signer)
+    with OpenSource(request.source) as source, choose_session(log.state, keys, request.run, source.path) as session:
         try:
-            return _attempts(log, keys, request, source, (session, ticket, opened.head.seq), on_start, on_progress)
-        except RecoupError as error:
-            if request.run is None and not isinstance(error, LogRejected):
-                _abort(log, keys, session, opened.head.seq)
-            raise
+            return _in_session(session, log, keys, request, source, on_start, on_progress)
+        except LogRejected:
+            known = log.follow().sessions.get(session)
+            if request.run is not None or known is None or known.committed is None:
+                raise
+        # Somebody with the same host name backed up the same path, and was done first: a point of its own, from the beginning.
+        return _in_session(os.urandom(ID_BYTES), log, keys, request, source, on_start, on_progress)
+
+
+def _in_session(
+    session: bytes, log: Log, keys: WriterKeys, request: Request, source: OpenSource, on_start: OnStart, on_progress: OnProgress
+) -> Result:
+    ticket = request.run.ticket_bytes if request.run is not None else b""
+    opened = OpenSession(log, keys.signer, session, ticket, request.pack_bytes)
+    opened.open()
+    try:
+        return _attempts(log, keys, request, source, opened, on_start, on_progress)
+    except RecoupError as error:
+        if request.run is None and not isinstance(error, LogRejected):
+            opened.abort()
+        raise
 
 
 def _committed(log: Log, keys: WriterKeys, request: Request) -> Result | None:
@@ -105,20 +121,12 @@ def _committed(log: Log, keys: WriterKeys, request: Request) -> Result | None:
     return Result(found.body.manifest.hex(), record.files, record.bytes_total, read, stored, [], record.errors, [note])
 
 
-def _abort(log: Log, keys: WriterKeys, session: bytes, seq: int) -> None:
-    """Say that a session of the command line ends here; best effort, an OPEN without an end is allowed."""
-    try:
-        log.append(Abort(session, seq), keys.signer)
-    except RecoupError:
-        return
-
-
 def _attempts(
     log: Log,
     keys: WriterKeys,
     request: Request,
     source: OpenSource,
-    opened: tuple[bytes, bytes, int],
+    opened: OpenSession,
     on_start: OnStart,
     on_progress: OnProgress,
 ) -> Result:
@@ -146,7 +154,7 @@ def _attempt(
     keys: WriterKeys,
     request: Request,
     source: OpenSource,
-    opened: tuple[bytes, bytes, int],
+    opened: OpenSession,
     lineage: Lineage | None,
     readback: ReadBack,
     walker: bytes,
@@ -158,20 +166,33 @@ def _attempt(
     ledger = Ledger()
     on_start(*source.expected(lineage.root if lineage is not None else None))
 
+    checkpoints = Checkpoints(opened, keys, ledger)
+
     def upload(sealed: SealedObject) -> None:
         put_object(log.store, sealed.name, sealed.data)
+        checkpoints.reached(sealed)
 
     live = [committed.body for committed in log.state.commits.values() if committed.generation == keys.generation]
-    dedup = Dedup(readback, lineage, live, log.state.damaged)
-    with Pipeline(upload, workers=worker_count(), uploaders=request.uploaders) as pipeline:
+    earlier = _earlier(log, keys, readback, opened.session)
+    dedup = Dedup(readback, lineage, live, log.state.damaged, earlier)
+    with checkpoints, Pipeline(upload, workers=worker_count(), uploaders=request.uploaders) as pipeline:
         work = Work(pipeline, keys, ledger, dedup, lineage, request.pack_bytes, request.uploaders, started, on_progress)
         captured = capture(work, source, request.excludes)
         closing = Closing(work, log.store, readback, request, source, walker)
         commit = close_point(closing, captured, opened)
     log.append(commit, keys.signer)
+    objects, size = earlier.used
+    if objects:
+        notes.append(f"{objects} objects ({size} bytes) that an earlier attempt sent were not sent again")
     if captured.rewritten:
         notes.append(f"{captured.rewritten} bytes that did not change were written again, because they lay in too many blocks")
     return _result(commit, captured, ledger, notes)
+
+
+def _earlier(log: Log, keys: WriterKeys, readback: ReadBack, session: bytes) -> Earlier:
+    barred = {ObjectRef(ref.digest, ref.incarnation) for ref in log.state.damaged}
+    segments = list(segments_of(log.state.sessions.get(session)))
+    return Earlier(log.store, keys, readback, iter(segments), barred)
 
 
 def _result(commit: Commit, captured: Captured, ledger: Ledger, notes: list[str]) -> Result:
