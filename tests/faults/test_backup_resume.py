@@ -14,10 +14,13 @@ from pathlib import Path
 import pytest
 
 from recoup.engine.backup import choosing, resume
-from recoup.engine.format.names import log_name
+from recoup.engine.format.names import digest_of, log_name, object_name
 from recoup.engine.keys.tickets import session_id
-from recoup.engine.log.bodies import Abort, Open
+from recoup.engine.log.bodies import Abort, Condemn, Open
 from recoup.engine.log.entries import decode_entry
+from recoup.engine.log.sets import StoredSets
+from recoup.engine.records.nodes import ObjectRef
+from recoup.engine.records.objectlist import Listed, encode_list
 from recoup.engine.stores.base import Buffer, Store
 from recoup.engine.stores.file import FileStore
 from recoup.errors import Denied, Retryable
@@ -132,6 +135,28 @@ def test_packs_that_are_gone_are_sent_again(volume: Volume, tmp_path: Path) -> N
         here.store.delete(name)
     point = here.back_up()
     assert picture(here.restore(point.id)) == picture(volume.source)
+
+
+def test_condemned_packs_are_sent_again(volume: Volume, tmp_path: Path) -> None:
+    """They are there still, but a SWEEP may take them while the run works."""
+    here, _ = Bench(volume, tmp_path).killed(40)
+    prefix = f"v/{here.vault.identity.vault_id.hex()}/"
+    packs = sorted((bytes.fromhex(name.rpartition("/")[2]), size) for name, size in here.store.list(f"{prefix}d/"))
+    doomed = encode_list([Listed(digest, 0, "d", size) for digest, size in packs[:2]])
+    name = object_name(here.vault.identity.vault_id, "x", digest_of(doomed))
+    here.store.create(name, doomed)
+    condemn = Condemn((digest_of(doomed),), 2, sum(size for _, size in packs[:2]), unnamed=True, live_objects=0)
+    here.vault.log.append(condemn, here.vault.maintenance.signer)
+    point = here.back_up()
+    used = {ref.digest for ref in needed_objects(here, point.id)}
+    assert not used & {digest for digest, _ in packs[:2]}
+    assert used & {digest for digest, _ in packs[2:]}
+    assert picture(here.restore(point.id)) == picture(volume.source)
+
+
+def needed_objects(volume: Volume, point: str) -> list[ObjectRef]:
+    commit = volume.open(point).commit
+    return [ObjectRef(*key) for key in StoredSets(volume.store, volume.vault.identity.vault_id).needed(commit)]
 
 
 class NoHead:

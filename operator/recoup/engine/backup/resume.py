@@ -28,6 +28,7 @@ from recoup.engine.keys.signing import SigningKey
 from recoup.engine.log.bodies import Abort, Open
 from recoup.engine.log.facts import Session
 from recoup.engine.log.follow import Log
+from recoup.engine.log.sets import StoredSets
 from recoup.engine.records.index import decode_segment, encode_segment
 from recoup.engine.records.nodes import ObjectRef
 from recoup.engine.records.objectset import Member
@@ -80,6 +81,23 @@ def segments_of(session: Session | None) -> Iterator[bytes]:
         for seq in sorted(session.opens):
             if seq > session.aborted_up_to:
                 yield from session.opens[seq].index_segments
+
+
+def earlier_attempts(log: Log, keys: WriterKeys, readback: ReadBack, session: bytes) -> Earlier:
+    """What this session sent so far, less what is damaged, condemned or swept."""
+    state, known = log.state, log.state.sessions.get(session)
+    segments = list(segments_of(known))
+    barred = {ObjectRef(ref.digest, ref.incarnation) for ref in state.damaged}
+    if known is not None and segments:
+        begun = min(known.opens)
+        lists = [digest for one in state.condemned.values() if one.seq > begun for digest in one.body.lists]
+        lists += [digest for one in state.swept.values() if one.seq > begun for digest in one.body.lists]
+        try:
+            barred |= {row.object for row in StoredSets(log.store, state.vault_id).listed(lists)}
+        except Integrity as error:
+            _log.warning("what is to be swept cannot be read, everything is sent again: %s", error)
+            segments = []
+    return Earlier(log.store, keys, readback, iter(segments), barred)
 
 
 class Checkpoints:

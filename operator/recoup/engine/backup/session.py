@@ -21,7 +21,7 @@ from recoup.engine.backup.packs import PACK_BYTES, Ledger, put_object
 from recoup.engine.backup.parent import find_lineage
 from recoup.engine.backup.pipeline import Pipeline, worker_count
 from recoup.engine.backup.readback import ReadBack
-from recoup.engine.backup.resume import Checkpoints, Earlier, OpenSession, segments_of
+from recoup.engine.backup.resume import Checkpoints, OpenSession, earlier_attempts
 from recoup.engine.backup.run import RunFile, record_source
 from recoup.engine.backup.sampling import CacheDistrusted
 from recoup.engine.backup.source import OpenSource
@@ -32,7 +32,6 @@ from recoup.engine.log.bodies import Commit
 from recoup.engine.log.follow import Log, LogRejected
 from recoup.engine.log.points import open_point
 from recoup.engine.records.manifest import FileError
-from recoup.engine.records.nodes import ObjectRef
 from recoup.errors import Integrity, Invalid, RecoupError
 
 UPLOADERS: Final = 2
@@ -173,7 +172,7 @@ def _attempt(
         checkpoints.reached(sealed)
 
     live = [committed.body for committed in log.state.commits.values() if committed.generation == keys.generation]
-    earlier = _earlier(log, keys, readback, opened.session)
+    earlier = earlier_attempts(log, keys, readback, opened.session)
     dedup = Dedup(readback, lineage, live, log.state.damaged, earlier)
     with checkpoints, Pipeline(upload, workers=worker_count(), uploaders=request.uploaders) as pipeline:
         work = Work(pipeline, keys, ledger, dedup, lineage, request.pack_bytes, request.uploaders, started, on_progress)
@@ -187,12 +186,6 @@ def _attempt(
     if captured.rewritten:
         notes.append(f"{captured.rewritten} bytes that did not change were written again, because they lay in too many blocks")
     return _result(commit, captured, ledger, notes)
-
-
-def _earlier(log: Log, keys: WriterKeys, readback: ReadBack, session: bytes) -> Earlier:
-    barred = {ObjectRef(ref.digest, ref.incarnation) for ref in log.state.damaged}
-    segments = list(segments_of(log.state.sessions.get(session)))
-    return Earlier(log.store, keys, readback, iter(segments), barred)
 
 
 def _result(commit: Commit, captured: Captured, ledger: Ledger, notes: list[str]) -> Result:
