@@ -24,6 +24,7 @@ from recoup.errors import Cancelled, RecoupError
 COMMANDS = {
     "keygen": "Make a key file, or an offline recovery key.",
     "init": "Make a location ready and create a vault in it.",
+    "keys": "Who opens a vault: list, add, remove, rotate, shred.",
     "backup": "Make a recovery point of a directory, a file or a block device.",
     "snapshots": "List the recovery points of a vault.",
     "ls": "List what a recovery point holds.",
@@ -32,6 +33,7 @@ COMMANDS = {
     "forget": "Let go of recovery points, by rules or one by one.",
     "pin": "Keep a recovery point, whatever retention says.",
     "unpin": "Let retention decide about a recovery point again.",
+    "replicate": "Copy vaults to another location.",
     "doctor": "Probe a location: is it reachable, atomic, complete, on time?",
     "controller": "Run the operator in a cluster.",
     "keys-job": "Make a vault's keys and hand them out; run by the operator.",

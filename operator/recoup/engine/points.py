@@ -11,8 +11,10 @@ from recoup.engine.blocks import Blocks, Objects
 from recoup.engine.format.kinds import BlockKind, Kind
 from recoup.engine.log.bodies import Commit
 from recoup.engine.log.facts import Committed
+from recoup.engine.places import here
 from recoup.engine.records.manifest import Manifest, decode_manifest
 from recoup.engine.records.nodes import ObjectRef
+from recoup.engine.stores.base import Store
 from recoup.engine.vault import Unlocked
 from recoup.errors import Integrity, NotFound, Usage
 
@@ -49,9 +51,12 @@ def find_point(unlocked: Unlocked, wanted: str) -> Committed:
     return commits[found[0]]
 
 
-def open_point(unlocked: Unlocked, commit: Committed) -> OpenPoint:
-    """Fetch and decode the manifest that a COMMIT names. Raises Integrity if it, or the root of its refs, is not what was sealed."""
-    objects = Objects(unlocked.log.store, unlocked.reader)
+def open_point(unlocked: Unlocked, commit: Committed, store: Store | None = None) -> OpenPoint:
+    """Fetch and decode the manifest that a COMMIT names. Raises Integrity if it, or the root of its refs, is not what was sealed.
+
+    `store` hands out the objects (engine/places.py); by default they come from where the log was read.
+    """
+    objects = Objects(store if store is not None else here(unlocked.log), unlocked.reader)
     reader = objects.whole(Kind.MANIFEST, manifest_ref(commit.body))
     blocks = [row for row in reader.table if row.kind == BlockKind.MANIFEST]
     if len(blocks) != 1:

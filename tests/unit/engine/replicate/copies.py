@@ -1,0 +1,59 @@
+"""A volume with a home, and copies of it at other locations, in one temporary directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from recoup.engine.log.follow import Log
+from recoup.engine.log.state import LogState
+from recoup.engine.replicate.run import Replicated, replicate
+from recoup.engine.stores.base import Store
+from recoup.engine.stores.file import FileStore
+from recoup.engine.vault import Unlocked, open_vault
+from recoup.report import Progress
+from tests.unit.engine.backup.volume import Volume
+from tests.unit.engine.keys.vaults import KEK
+
+
+@dataclass
+class Copies:
+    """`home` is backed up into; `store` is the copy's location."""
+
+    directory: Path
+    home: Volume
+    store: FileStore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.store = FileStore(str(self.directory / "copy"))
+
+    @classmethod
+    def make(cls, directory: Path) -> Copies:
+        home = Volume.make(directory)
+        home.pack_bytes = 5 << 20
+        return cls(directory, home)
+
+    @property
+    def vault_id(self) -> bytes:
+        return self.home.vault.identity.vault_id
+
+    def replicate(self, *, source: Store | None = None, target: Store | None = None, threads: int = 3) -> Replicated:
+        """As a new process does it: it knows nothing but the two stores."""
+        return replicate(source or self.home.store, target or self.store, self.vault_id, Progress(quiet=True), threads=threads)
+
+    def log(self, store: Store | None = None) -> Log:
+        return Log(store or self.store, self.vault_id, root_public=self.home.vault.identity.root_public)
+
+    def state(self, store: Store | None = None) -> LogState:
+        return self.log(store).follow()
+
+    def open(self, store: Store | None = None) -> Unlocked:
+        """The vault as a person opens it who has nothing but this location and the key."""
+        log = self.log(store)
+        log.follow()
+        return open_vault(log, [KEK], pinned=True)
+
+    def volume(self, store: Store | None = None) -> Volume:
+        """To restore from this location alone."""
+        self.home.restored += 1
+        return Volume(self.home.source, self.open(store), 1000 * self.home.restored)
