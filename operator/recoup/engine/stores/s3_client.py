@@ -15,6 +15,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials as BotoCredentials
 from botocore.credentials import ReadOnlyCredentials
 
+from recoup.engine.stores import s3_models
 from recoup.engine.stores.base import Credentials, StoreOptions
 from recoup.errors import Denied
 
@@ -102,6 +103,7 @@ class DirectoryCredentials(BotoCredentials):
 def make_client(options: StoreOptions, bodies: Bodies) -> tuple[S3Client, DirectoryCredentials | None]:
     """A client that never retries by itself (s3.py does), and the credentials if they come from a directory."""
     session = botocore.session.Session()
+    session.register_component("data_loader", s3_models.loader())
     directory = None
     if options.credentials is not None:
         session._credentials = _in_memory(options.credentials)  # type: ignore[attr-defined]  # noqa: SLF001  # no public setter takes an object
