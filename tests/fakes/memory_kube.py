@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import builtins
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any, TypeVar
 
@@ -48,6 +48,9 @@ class MemoryKube:
             places = sorted(place for place in self.objects if place[:2] == wanted and namespace in (None, place[2]))
             found = [self.objects[place] for place in places]
             return [copied(obj) for obj in found if _labels_match(obj, labels) and _fields_match(obj, fields)]
+
+    def pages(self, resource: Resource, namespace: str | None = None, *, labels: str = "") -> Iterator[builtins.list[Object]]:
+        yield self.list(resource, namespace, labels=labels)
 
     def list_metadata(self, resource: Resource, namespace: str | None = None, *, labels: str = "") -> builtins.list[Object]:
         kept = ("apiVersion", "kind", "metadata")
@@ -93,7 +96,7 @@ class MemoryKube:
             self._store(resource, present, {**present, "status": copied(status)})
             return copied(self._find(resource, namespace, name))
 
-    def delete(self, resource: Resource, namespace: str | None, name: str, *, uid: str) -> None:
+    def delete(self, resource: Resource, namespace: str | None, name: str, *, uid: str) -> Object | None:
         with self._lock:
             self._write("delete", resource, name)
             present = self._find(resource, namespace, name)
@@ -102,8 +105,9 @@ class MemoryKube:
             if present["metadata"].get("finalizers"):
                 present["metadata"].setdefault("deletionTimestamp", self._now())
                 present["metadata"]["resourceVersion"] = str(next(self._versions))
-                return
+                return copied(present)
             del self.objects[_place(resource, namespace, name)]
+            return None
 
     def log_tail(self, namespace: str, pod: str, *, lines: int = 1, limit_bytes: int = 4096) -> str:
         try:

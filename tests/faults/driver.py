@@ -10,6 +10,8 @@ from typing import Any, cast
 
 from recoup.controller import failures
 from recoup.controller.apply import apply_action
+from recoup.controller.cache import Cache
+from recoup.controller.cached_kube import CachedKube
 from recoup.controller.catalogues import Catalogues
 from recoup.controller.gather import Reader
 from recoup.controller.gather_restore import RestoreReconciler
@@ -22,6 +24,7 @@ from recoup.controller.sweep import Sweep
 from recoup.controller.worker import Reconciler, Worker
 from recoup.errors import RecoupError
 from recoup.plan.observed import Catalogue, Surroundings, Ticket
+from tests.faults.lagging_watch import LaggingWatch, steady_clock
 from tests.faults.world import Object, World
 
 RESYNC = 600.0
@@ -64,6 +67,8 @@ class Controller:
 
     world: World
     bucket: BucketView
+    lag: int = 0
+    """How many changes of every kind its watch is behind while something goes on."""
     looks: int = 0
     errors: list[RecoupError] = field(default_factory=list)
 
@@ -71,13 +76,17 @@ class Controller:
         def clock() -> float:
             return self.world.now.timestamp()
 
-        reader = Reader(self.world.kube, AROUND, clock=clock)
+        cache = Cache(movers_namespace=AROUND.movers_namespace, clock=steady_clock())
+        self.watch = LaggingWatch(self.world.kube, cache, movers_namespace=AROUND.movers_namespace, lag=self.lag)
+        kube = CachedKube(self.world.kube, cache)
+        reader = Reader(kube, AROUND, clock=clock, server=kube.server)
         ledger = FailureLedger()
         self.worker = Worker(
-            kube=self.world.kube,
+            kube=kube,
+            server=kube.server,
             queue=DelayingQueue(clock=clock, jitter=lambda: 0.5),
             reconcilers=self._reconcilers(reader, ledger),
-            sweep=Sweep(reader, apply=lambda action: apply_action(self.world.kube, action), every=RESYNC, jitter=lambda: 0.5),
+            sweep=Sweep(reader, apply=lambda action: apply_action(kube, action), every=RESYNC, jitter=lambda: 0.5),
             ledger=ledger,
             metrics=Metrics(),
             clock=clock,
@@ -91,6 +100,7 @@ class Controller:
     def look(self, key: Key) -> float:
         """Reconcile once; the seconds until the next look that it asked for."""
         self.looks += 1
+        self.watch.deliver()
         try:
             again = self.worker.reconcile(key)
         except RecoupError as error:
@@ -106,7 +116,7 @@ class Controller:
             changed = self.world.step()
             if until is not None and until():
                 return
-            if not changed and len(self.world.kube.writes) == written:
+            if not changed and len(self.world.kube.writes) == written and not self.watch.catch_up():
                 if again >= RESYNC * 0.9 and until is None:
                     return
                 self.world.pass_time(seconds=max(again, 1.0))
@@ -120,8 +130,8 @@ class Controller:
         }
 
 
-def start(world: World) -> Controller:
-    return Controller(world, BucketView(world))
+def start(world: World, *, lag: int = 0) -> Controller:
+    return Controller(world, BucketView(world), lag)
 
 
 def killed_at(world: World, write: int, work: Callable[[], None]) -> bool:

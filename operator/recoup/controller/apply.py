@@ -17,6 +17,7 @@ from recoup.controller.kube import Kube, Object
 from recoup.controller.resources import resource_of
 from recoup.errors import Invalid, RecoupError
 from recoup.plan.actions import Action, Create, Delete, Patch, Plan
+from recoup.plan.objects.identity import RESTORED_BY
 
 
 class NameTaken(Invalid):
@@ -104,7 +105,8 @@ def _patch(kube: Kube, action: Patch) -> int:
 
 
 def _owner_uid(obj: Object) -> str | None:
-    label: str | None = (obj["metadata"].get("labels") or {}).get(OWNER_UID)
+    labels = obj["metadata"].get("labels") or {}
+    label: str | None = labels.get(OWNER_UID) or labels.get(RESTORED_BY)
     return label
 
 

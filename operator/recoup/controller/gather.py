@@ -1,14 +1,13 @@
-"""Fresh reads that the gatherers of all kinds share: children by label, what may be absent, progress from logs, warnings from Events.
+"""Reads that the gatherers of all kinds share: children by label, what may be absent, progress from logs, warnings from Events.
 
-Reads only. What is remembered for some seconds: the progress line of a pod, so that a burst of looks does not read its log each
-time, and one list of all children for owners that are at rest, so that a thousand of them don't cost a thousand lists.
+Reads only, mostly from the cache; `at_server` is the same with the server asked every time, for what can't be undone. The progress
+line of a pod is remembered for some seconds, so that a burst of looks does not read its log each time.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -30,16 +29,15 @@ from recoup.controller.resources import (
     VOLUME_SNAPSHOT_CONTENT,
     Resource,
 )
+from recoup.plan.objects.identity import ATTEMPT
 from recoup.plan.observed import Progress, Surroundings
 
-PROGRESS_EVERY = 10.0
+PROGRESS_EVERY = 12.0
 """Seconds between two reads of one pod's log."""
 PROGRESS_BYTES = 4096
 JOB_NAME = "batch.kubernetes.io/job-name"
 WARNINGS_AFTER = timedelta(seconds=5)
 """What has existed for less is on its way; its Events are not asked for."""
-LEFTOVERS_FOR = timedelta(seconds=20)
-"""How long one list of all children serves for owners that are at rest."""
 
 
 class _ProgressLine(msgspec.Struct):
@@ -49,13 +47,13 @@ class _ProgressLine(msgspec.Struct):
 class Reader:
     """Reads for one look at one object. Thread-safe; raises what Kube raises unless a docstring says otherwise."""
 
-    def __init__(self, kube: Kube, around: Surroundings, *, clock: Callable[[], float]) -> None:
+    def __init__(self, kube: Kube, around: Surroundings, *, clock: Callable[[], float], server: Kube | None = None) -> None:
+        """`server`: where `kube` answers from memory, the way past it."""
         self.kube = kube
         self.around = around
         self._clock = clock
         self._progress: dict[str, tuple[float, Progress | None]] = {}
-        self._all: dict[tuple[Resource, ...], tuple[datetime, dict[str, list[Object]]]] = {}
-        self._lock = threading.Lock()
+        self.at_server: Reader = Reader(server, around, clock=clock) if server is not None else self
 
     def optional(self, resource: Resource, namespace: str | None, name: str | None) -> Object | None:
         """The object, or None if it is absent or has no name."""
@@ -81,31 +79,18 @@ class Reader:
             found += self.list_optional(resource, namespace, labels=f"{MANAGED_BY}={MANAGER},{OWNER_UID}={owner_uid}") or ()
         return tuple(found)
 
-    def jobs_and_pods(self, labels: str) -> tuple[Object, ...]:
-        """Jobs of ours in the movers' namespace and, if there are any, their Pods."""
-        namespace = self.around.movers_namespace
+    def jobs_and_pods(self, label: str, *, expected: Iterable[str] = ()) -> tuple[Object, ...]:
+        """Jobs of ours with this label, in the movers' namespace, and their Pods. `expected`: values of the label ATTEMPT to be there.
+
+        The server is asked where what is known can't be all: an attempt that is expected is missing, or a Job ended and nothing is
+        known of its Pod's end, which says why.
+        """
+        namespace, labels = self.around.movers_namespace, f"{MANAGED_BY}={MANAGER},{label}"
         jobs = self.kube.list(JOB, namespace, labels=labels)
-        return (*jobs, *(self.kube.list(POD, namespace, labels=labels) if jobs else ()))
-
-    def leftovers(self, owner_uid: str, completed_at: datetime, now: datetime, resources: tuple[Resource, ...]) -> tuple[Object, ...]:
-        """Children of an owner that completed a while ago and therefore gets no new ones: by one list for all such owners."""
-        with self._lock:
-            listed_at, by_owner = self._all.get(resources, (datetime.min.replace(tzinfo=UTC), {}))
-        fresh = now - listed_at < LEFTOVERS_FOR
-        if now - completed_at < LEFTOVERS_FOR:
-            return self.children(owner_uid, resources)
-        if not fresh or listed_at <= completed_at:
-            by_owner = {}
-            for child in self._list_ours(resources):
-                by_owner.setdefault(child["metadata"]["labels"][OWNER_UID], []).append(child)
-            with self._lock:
-                self._all[resources] = (now, by_owner)
-        return tuple(by_owner.get(owner_uid, ()))
-
-    def _list_ours(self, resources: tuple[Resource, ...]) -> Iterator[Object]:
-        for resource in resources:
-            namespace = self.around.movers_namespace if resource in (JOB, POD) else None
-            yield from self.list_optional(resource, namespace, labels=f"{MANAGED_BY}={MANAGER},{OWNER_UID}") or ()
+        pods = self.kube.list(POD, namespace, labels=labels) if jobs else []
+        if self.at_server is not self and _lacks_some(jobs, pods, frozenset(expected)):
+            return self.at_server.jobs_and_pods(label)
+        return (*jobs, *pods)
 
     def namespace(self, name: str) -> Object | None:
         return self.optional(NAMESPACE, None, name)
@@ -179,6 +164,18 @@ class Reader:
             return ""
         newest = max(events, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""), default=None)
         return f"{newest.get('reason')}: {newest.get('message')}" if newest else ""
+
+
+def _lacks_some(jobs: list[Object], pods: list[Object], expected: frozenset[str]) -> bool:
+    told = {(pod["metadata"].get("labels") or {}).get(JOB_NAME) for pod in pods if has_ended(pod)}
+    unexplained = any((job.get("status") or {}).get("conditions") and job["metadata"]["name"] not in told for job in jobs)
+    return unexplained or not expected <= {job["metadata"]["labels"].get(ATTEMPT, "") for job in jobs}
+
+
+def has_ended(pod: Object) -> bool:
+    """Its container terminated, and says how."""
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    return any("terminated" in (status.get("state") or {}) for status in statuses)
 
 
 def _lacks_pod(child: Object, started: set[str | None]) -> bool:

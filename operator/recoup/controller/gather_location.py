@@ -31,8 +31,8 @@ class LocationReconciler:
     def __init__(self, reader: Reader, catalogues: Catalogues, ledger: FailureLedger) -> None:
         self._reader, self._catalogues, self._ledger = reader, catalogues, ledger
 
-    def observe(self, obj: Object, now: datetime) -> LocationObserved:
-        reader, uid = self._reader, obj["metadata"]["uid"]
+    def observe(self, obj: Object, now: datetime, *, sure: bool = False) -> LocationObserved:
+        reader, uid = self._reader.at_server if sure else self._reader, obj["metadata"]["uid"]
         reading = self._look(obj)
         children = reader.children(uid, (JOB, POD))
         if any(_makes_keys(child) for child in children):

@@ -20,8 +20,8 @@ class PolicyReconciler:
     def __init__(self, reader: Reader, ledger: FailureLedger) -> None:
         self._reader, self._ledger = reader, ledger
 
-    def observe(self, obj: Object, now: datetime) -> PolicyObserved:  # noqa: ARG002  # nothing here depends on the time
-        reader, metadata = self._reader, obj["metadata"]
+    def observe(self, obj: Object, now: datetime, *, sure: bool = False) -> PolicyObserved:  # noqa: ARG002  # not by the time
+        reader, metadata = self._reader.at_server if sure else self._reader, obj["metadata"]
         snapshots = reader.kube.list(SNAPSHOT, metadata["namespace"])
         return PolicyObserved(
             policy=obj,

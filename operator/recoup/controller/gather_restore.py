@@ -6,7 +6,7 @@ from datetime import datetime
 
 from msgspec import structs
 
-from recoup.api.labels import MANAGED_BY, MANAGER, OWNER_UID, VOLUME
+from recoup.api.labels import OWNER_UID, VOLUME
 from recoup.api.names import volume_label
 from recoup.api.objects import decode
 from recoup.api.restorerequest import RestoreRequest, RestoreRequestStatus, RestoreState
@@ -24,6 +24,11 @@ from recoup.plan.restore import plan_restore, wants_catalogue
 from recoup.plan.restore_source import location_name, vault_of
 
 CHILDREN = (PVC, PV, JOB, POD)
+SETTLED_FOR = 60.0
+"""Seconds for which one read of the catalogue serves once the points are chosen: what it says of them does not change."""
+SURE_FOR = 10.0
+"""The same for the second look, which makes sure of the first: it is about the cluster, and the log was read a moment ago."""
+BEFORE_FILLED = (RestoreState.WAITING, RestoreState.RESTORING)
 
 
 class RestoreReconciler:
@@ -32,57 +37,69 @@ class RestoreReconciler:
     def __init__(self, reader: Reader, catalogues: Catalogues, ledger: FailureLedger) -> None:
         self._reader, self._catalogues, self._ledger = reader, catalogues, ledger
 
-    def observe(self, obj: Object, now: datetime) -> RestoreObserved:
+    def observe(self, obj: Object, now: datetime, *, sure: bool = False) -> RestoreObserved:
+        reader = self._reader.at_server if sure else self._reader
         known = self._ledger.of(obj["metadata"]["uid"])
         status = decode(RestoreRequest, obj).status
         if status.completed_at is not None:
-            return structs.replace(self._observe_rest(obj, status.completed_at, now), failures=known)
-        observed = self._observe_work(obj, now)
+            return structs.replace(self._observe_rest(reader, obj, status, now), failures=known)
+        if status.plan is None:
+            observed = self._observe_source(reader, obj, self._observe_beginning(reader, obj), now)
+            return structs.replace(observed, failures=known)
+        observed = self._observe_work(reader, obj, status, now)
         at_work = _all_at_work(status, observed, now)
         if obj["spec"].get("cancel") or not at_work:
-            observed = self._observe_volumes(obj, observed, now)
-        before = (RestoreState.WAITING, RestoreState.RESTORING)
-        to_start = status.plan is None or not status.volumes or any(volume.state in before for volume in status.volumes)
-        if to_start and not at_work:
-            observed = self._observe_source(obj, observed, now)
+            observed = self._observe_volumes(reader, obj, observed, status, now)
+        if not at_work and (not status.volumes or any(volume.state in BEFORE_FILLED for volume in status.volumes)):
+            observed = self._observe_source(reader, obj, observed, now)
         return structs.replace(observed, failures=known)
 
-    def _observe_rest(self, obj: Object, completed_at: datetime, now: datetime) -> RestoreObserved:
+    def _observe_rest(self, reader: Reader, obj: Object, status: RestoreRequestStatus, now: datetime) -> RestoreObserved:
         """After the end only children that are left matter."""
-        reader, metadata = self._reader, obj["metadata"]
-        children = reader.leftovers(metadata["uid"], completed_at, now, CHILDREN)
-        if not children:
-            return RestoreObserved(request=obj, around=reader.around)
+        children = reader.children(obj["metadata"]["uid"], CHILDREN)
         work = RestoreObserved(request=obj, around=reader.around, children=children)
-        return self._observe_volumes(obj, work, now, listed=True)
+        return self._observe_volumes(reader, obj, work, status, now, listed=True) if children else work
 
-    def _observe_work(self, obj: Object, now: datetime) -> RestoreObserved:
+    def _observe_beginning(self, reader: Reader, obj: Object) -> RestoreObserved:
+        """Before the plan is settled there is no child; what decides is the source, and what is in the way of its targets."""
+        own = obj["metadata"]["namespace"]
+        return RestoreObserved(request=obj, around=reader.around, namespace=reader.namespace(own), claims=reader.claims(own))
+
+    def _observe_work(self, reader: Reader, obj: Object, status: RestoreRequestStatus, now: datetime) -> RestoreObserved:
         """The movers and how they are doing: all that matters while each volume has one at work."""
-        reader = self._reader
-        children = reader.jobs_and_pods(f"{MANAGED_BY}={MANAGER},{OWNER_UID}={obj['metadata']['uid']}")
-        progress, warnings = reader.progress_of(children), reader.warnings_of(children, now)
+        attempts = {str(volume.attempts) for volume in status.volumes if volume.attempts and volume.state in BEFORE_FILLED}
+        children = reader.jobs_and_pods(f"{OWNER_UID}={obj['metadata']['uid']}", expected=attempts)
+        progress, warnings = self._reader.progress_of(children), reader.warnings_of(children, now)
         return RestoreObserved(request=obj, around=reader.around, children=children, progress=progress, warnings=warnings)
 
-    def _observe_volumes(self, obj: Object, work: RestoreObserved, now: datetime, *, listed: bool = False) -> RestoreObserved:
+    def _observe_volumes(
+        self, reader: Reader, obj: Object, work: RestoreObserved, status: RestoreRequestStatus, now: datetime, *, listed: bool = False
+    ) -> RestoreObserved:
         """The claims and volumes on both sides. `listed`: `work` has ours already."""
-        reader, own, uid = self._reader, obj["metadata"]["namespace"], obj["metadata"]["uid"]
+        own, uid = obj["metadata"]["namespace"], obj["metadata"]["uid"]
         claims = reader.claims(own)
         stored = tuple(child for child in work.children if child["kind"] in (PVC.kind, PV.kind))
         if not listed:
             stored = reader.children(uid, (PVC, PV))
-        stored += self._handed_over(stored, claims, uid)
+        stored += _handed_over(reader, stored, claims, uid, status)
         movers = tuple(child for child in work.children if child["kind"] in (JOB.kind, POD.kind))
         warnings = work.warnings | reader.warnings_of(stored, now)
         return structs.replace(work, namespace=reader.namespace(own), claims=claims, children=(*stored, *movers), warnings=warnings)
 
-    def _observe_source(self, obj: Object, volumes: RestoreObserved, now: datetime) -> RestoreObserved:
-        """Where the data come from, whether they may be read, and where they could go: to settle the plan and to start movers."""
-        reader, own, source = self._reader, obj["metadata"]["namespace"], obj["spec"]["source"]
+    def _observe_source(self, reader: Reader, obj: Object, volumes: RestoreObserved, now: datetime) -> RestoreObserved:
+        """Where the data come from, whether they may be read, and where they could go: to settle the plan and to start movers.
+
+        The right to read is judged by the server's word whenever a mover may follow.
+        """
+        own, source = obj["metadata"]["namespace"], obj["spec"]["source"]
+        settled = bool((obj.get("status") or {}).get("plan"))
+        judge = reader.at_server if settled else reader
         snapshot = reader.optional(SNAPSHOT, own, (source.get("snapshotRef") or {}).get("name"))
         policy = reader.optional(POLICY, own, (source.get("policyRef") or {}).get("name"))
-        location = reader.optional(LOCATION, None, location_name(obj, snapshot, policy))
+        location = judge.optional(LOCATION, None, location_name(obj, snapshot, policy))
         observed = structs.replace(
             volumes,
+            namespace=volumes.namespace if judge is reader else judge.namespace(own),
             snapshot=snapshot,
             policy=policy,
             location=location,
@@ -92,7 +109,8 @@ class RestoreReconciler:
         vault = vault_of(obj, observed.namespace, location)
         if location is None or vault is None or not wants_catalogue(observed):
             return observed
-        catalogue, failure = read_catalogue(self._catalogues, location, vault, now)
+        age = SETTLED_FOR if settled else SURE_FOR if reader is reader.at_server else 0.0
+        catalogue, failure = read_catalogue(self._catalogues, location, vault, now, max_age=age)
         return structs.replace(observed, catalogue=catalogue, catalogue_failure=failure)
 
     def plan(self, observed: RestoreObserved, now: datetime) -> Plan:
@@ -101,12 +119,18 @@ class RestoreReconciler:
     def with_failures(self, observed: RestoreObserved, obj: Object) -> RestoreObserved:
         return structs.replace(observed, failures=self._ledger.of(obj["metadata"]["uid"]))
 
-    def _handed_over(self, children: tuple[Object, ...], claims: tuple[Object, ...], uid: str) -> tuple[Object, ...]:
-        """The PersistentVolumes of the movers' claims and of the claims that this request made, less those known by their label."""
-        made = [claim for claim in claims if (claim["metadata"].get("labels") or {}).get(RESTORED_BY) == uid]
-        have = {child["metadata"]["name"] for child in children if child["kind"] == PV.kind}
-        volumes = self._reader.volumes_of([*(child for child in children if child["kind"] == PVC.kind), *made])
-        return tuple(volume for volume in volumes if volume["metadata"]["name"] not in have)
+
+def _handed_over(
+    reader: Reader, children: tuple[Object, ...], claims: tuple[Object, ...], uid: str, status: RestoreRequestStatus
+) -> tuple[Object, ...]:
+    """PersistentVolumes that are not known by their label: of our claims, of those that this request made, and as the status names them."""
+    mine = [child for child in children if child["kind"] == PVC.kind]
+    made = [claim for claim in claims if (claim["metadata"].get("labels") or {}).get(RESTORED_BY) == uid]
+    named = {volume.persistent_volume for volume in status.volumes if volume.state is RestoreState.HANDING_OVER}
+    named |= {claim["spec"].get("volumeName") for claim in (*mine, *made)}
+    have = {child["metadata"]["name"] for child in children if child["kind"] == PV.kind}
+    wanted = sorted(name for name in named if name and name not in have)
+    return tuple(volume for name in wanted if (volume := reader.optional(PV, None, name)) is not None)
 
 
 def _all_at_work(status: RestoreRequestStatus, observed: RestoreObserved, now: datetime) -> bool:

@@ -1,4 +1,7 @@
-"""Reads for one BackupSnapshot. The catalogue comes last: a Job seen as finished has then had its COMMIT looked for after its end."""
+"""Reads for one BackupSnapshot. The catalogue comes last: a Job seen as finished has then had its COMMIT looked for after its end.
+
+Mostly from the cache; where absence would have a snapshot taken, or `sure` is asked for, from the server.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,12 @@ from datetime import datetime
 from msgspec import structs
 
 from recoup.api.backupsnapshot import BackupSnapshot, BackupSnapshotStatus, VolumeState
-from recoup.api.labels import MANAGED_BY, MANAGER, OWNER_UID, VOLUME
+from recoup.api.labels import OWNER_UID, VOLUME
 from recoup.api.names import volume_label
 from recoup.api.objects import decode
 from recoup.controller import failures
 from recoup.controller.catalogues import Catalogues
-from recoup.controller.gather import Reader
+from recoup.controller.gather import Reader, has_ended
 from recoup.controller.kube import Object
 from recoup.controller.ledger import FailureLedger
 from recoup.controller.resources import JOB, LOCATION, POD, POLICY, PVC, VOLUME_SNAPSHOT, VOLUME_SNAPSHOT_CONTENT
@@ -36,40 +39,40 @@ class SnapshotReconciler:
     def __init__(self, reader: Reader, catalogues: Catalogues, ledger: FailureLedger) -> None:
         self._reader, self._catalogues, self._ledger = reader, catalogues, ledger
 
-    def observe(self, obj: Object, now: datetime) -> SnapshotObserved:
+    def observe(self, obj: Object, now: datetime, *, sure: bool = False) -> SnapshotObserved:
+        reader = self._reader.at_server if sure else self._reader
         known = self._ledger.of(obj["metadata"]["uid"])
         status = decode(BackupSnapshot, obj).status
         if status.completed_at is not None:
-            return self._observe_rest(obj, status.completed_at, now)
+            return self._observe_rest(reader, obj)
         if status.run is None and not obj["metadata"].get("deletionTimestamp"):
-            return structs.replace(self._observe_beginning(obj, now), failures=known)
-        observed = self._observe_work(obj, now)
+            return structs.replace(self._observe_beginning(reader, obj, now), failures=known)
+        observed = self._observe_work(reader, obj, status, now)
         if not _all_at_work(status, observed, now) or obj["spec"].get("cancel") or wants_catalogue(observed, now):
-            observed = self._observe_run(obj, observed, status, now)
+            observed = self._observe_run(reader, obj, observed, status, now)
             if observed.location is not None and status.vault and observed.vault_ready and wants_catalogue(observed, now):
                 age = 0.0 if _was_started(status, observed) else UNSTARTED_FOR
                 catalogue, failure = read_catalogue(self._catalogues, observed.location, status.vault, now, max_age=age)
                 observed = structs.replace(observed, catalogue=catalogue, catalogue_failure=failure)
         return structs.replace(observed, failures=known)
 
-    def _observe_rest(self, obj: Object, completed_at: datetime, now: datetime) -> SnapshotObserved:
+    def _observe_rest(self, reader: Reader, obj: Object) -> SnapshotObserved:
         """After the end only children that are left matter."""
-        reader = self._reader
-        children = reader.leftovers(obj["metadata"]["uid"], completed_at, now, CHILDREN)
+        children = reader.children(obj["metadata"]["uid"], CHILDREN)
         if children:
             children += reader.contents_of([child for child in children if child["kind"] == VOLUME_SNAPSHOT.kind], children)
         location = reader.optional(LOCATION, None, location_name(obj, None)) if children else None
         return SnapshotObserved(snapshot=obj, around=reader.around, children=children, location=location)
 
-    def _observe_beginning(self, obj: Object, now: datetime) -> SnapshotObserved:
+    def _observe_beginning(self, reader: Reader, obj: Object, now: datetime) -> SnapshotObserved:
         """Before the run is settled it has no child: what decides is the policy, its location, and the vault's keys."""
-        reader, own = self._reader, obj["metadata"]["namespace"]
+        own = obj["metadata"]["namespace"]
         namespace = reader.namespace(own)
         policy = reader.optional(POLICY, own, obj["spec"]["policyRef"]["name"])
         location = reader.optional(LOCATION, None, location_name(obj, policy))
         vault = vault_of(obj, namespace, location)
-        ready = vault is not None and self._catalogues.has_keys(vault)
-        keys_jobs = reader.jobs_and_pods(f"{VAULT}={vault}") if vault is not None and not ready else ()
+        keys_jobs = self._reader.jobs_and_pods(f"{VAULT}={vault}") if vault is not None else ()
+        ready = vault is not None and not _at_work(keys_jobs) and self._catalogues.has_keys(vault)
         return SnapshotObserved(
             snapshot=obj,
             around=reader.around,
@@ -77,28 +80,32 @@ class SnapshotReconciler:
             policy=policy,
             location=location,
             claims=reader.claims(own),
-            keys_jobs=keys_jobs,
+            keys_jobs=keys_jobs if not ready else (),
             vault_ready=ready,
-            warnings=reader.warnings_of(keys_jobs, now),
+            warnings=reader.warnings_of(keys_jobs, now) if not ready else {},
         )
 
-    def _observe_work(self, obj: Object, now: datetime) -> SnapshotObserved:
+    def _observe_work(self, reader: Reader, obj: Object, status: BackupSnapshotStatus, now: datetime) -> SnapshotObserved:
         """The movers and how they are doing: all that matters while each volume has one at work."""
-        reader = self._reader
-        children = reader.jobs_and_pods(f"{MANAGED_BY}={MANAGER},{OWNER_UID}={obj['metadata']['uid']}")
+        attempts = {str(volume.attempts) for volume in status.volumes if volume.attempts and volume.state not in FINAL}
+        children = reader.jobs_and_pods(f"{OWNER_UID}={obj['metadata']['uid']}", expected=attempts)
         return SnapshotObserved(
             snapshot=obj,
             around=reader.around,
             location=reader.optional(LOCATION, None, location_name(obj, None)),
             children=children,
-            progress=reader.progress_of(children),
+            progress=self._reader.progress_of(children),
             warnings=reader.warnings_of(children, now),
         )
 
-    def _observe_run(self, obj: Object, work: SnapshotObserved, status: BackupSnapshotStatus, now: datetime) -> SnapshotObserved:
+    def _observe_run(
+        self, reader: Reader, obj: Object, work: SnapshotObserved, status: BackupSnapshotStatus, now: datetime
+    ) -> SnapshotObserved:
         """Everything else: the volumes' own objects and, until each is handed over, where they come from."""
-        reader, metadata = self._reader, obj["metadata"]
+        metadata = obj["metadata"]
         stored = reader.children(metadata["uid"], STORAGE)
+        if _is_to_be_cut(status, (*stored, *work.children), metadata["uid"]):
+            stored = reader.at_server.children(metadata["uid"], STORAGE)
         stored += reader.contents_of([child for child in stored if child["kind"] == VOLUME_SNAPSHOT.kind], stored)
         vault, ready = status.vault, status.vault is not None and self._catalogues.has_keys(status.vault)
         observed = structs.replace(
@@ -127,7 +134,7 @@ class SnapshotReconciler:
     def _finished_keys(self, vault: str, status: BackupSnapshotStatus) -> tuple[Object, ...]:
         """The keys Job that this run waited for, at the first look after it; later nobody waits for one."""
         first = all(volume.state is VolumeState.WAITING for volume in status.volumes)
-        return tuple(self._reader.kube.list(JOB, self._reader.around.movers_namespace, labels=f"{VAULT}={vault}")) if first else ()
+        return self._reader.jobs_and_pods(f"{VAULT}={vault}") if first else ()
 
     def _tickets(self, obj: Object, vault: str, status: BackupSnapshotStatus) -> dict[str, Ticket]:
         metadata = obj["metadata"]
@@ -150,6 +157,19 @@ def _all_at_work(status: BackupSnapshotStatus, observed: SnapshotObserved, now: 
     return bool(status.volumes) and all(
         volume.state is VolumeState.UPLOADING and volume_label(volume.uid) in running for volume in status.volumes
     )
+
+
+def _at_work(keys_jobs: tuple[Object, ...]) -> bool:
+    """A keys Job has neither ended nor failed: its Secrets need not be asked for yet."""
+    ended = any(child["kind"] == POD.kind and has_ended(child) for child in keys_jobs)
+    jobs = [child for child in keys_jobs if child["kind"] == JOB.kind]
+    return not ended and any(not (job.get("status") or {}).get("conditions") for job in jobs)
+
+
+def _is_to_be_cut(status: BackupSnapshotStatus, known: tuple[Object, ...], owner_uid: str) -> bool:
+    """Of a volume that is not over nothing is in sight, so a snapshot of it would be taken: whether there is none, the server knows."""
+    open_volumes = [volume for volume in status.volumes if volume.uid and volume.state not in FINAL]
+    return any(not any(is_child(child, owner_uid, volume.uid) for child in known) for volume in open_volumes)
 
 
 def _was_started(status: BackupSnapshotStatus, observed: SnapshotObserved) -> bool:

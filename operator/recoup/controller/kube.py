@@ -42,6 +42,9 @@ class Kube(Protocol):
     def list(self, resource: Resource, namespace: str | None = None, *, labels: str = "", fields: str = "") -> list[Object]:
         """Read all objects that match, each with apiVersion and kind; Gone if the kind itself is not installed."""
 
+    def pages(self, resource: Resource, namespace: str | None = None, *, labels: str = "") -> Iterator[builtins.list[Object]]:
+        """The same, some hundred objects at a time."""
+
     def list_metadata(self, resource: Resource, namespace: str | None = None, *, labels: str = "") -> builtins.list[Object]:
         """The same without spec, status and data: what a Secret holds does not leave the server."""
 
@@ -58,8 +61,11 @@ class Kube(Protocol):
         the server ignores it on the status of custom resources.
         """
 
-    def delete(self, resource: Resource, namespace: str | None, name: str, *, uid: str) -> None:
-        """DELETE of exactly this object in the background; Gone if absent, Conflict if another has its name."""
+    def delete(self, resource: Resource, namespace: str | None, name: str, *, uid: str) -> Object | None:
+        """DELETE of exactly this object in the background; Gone if absent, Conflict if another has its name.
+
+        Returns the object if it stays for a while, marked as being deleted; None if it is gone.
+        """
 
     def log_tail(self, namespace: str, pod: str, *, lines: int = 1, limit_bytes: int = 4096) -> str:
         """Read the last lines of a pod's log; Gone if there is none (yet)."""
@@ -82,15 +88,17 @@ class ApiServer:
     def list(self, resource: Resource, namespace: str | None = None, *, labels: str = "", fields: str = "") -> list[Object]:
         return self._collect(resource, namespace, labels=labels, fields=fields, accept=JSON)
 
+    def pages(self, resource: Resource, namespace: str | None = None, *, labels: str = "") -> Iterator[builtins.list[Object]]:
+        for page in self._pages(resource, namespace, labels=labels, fields="", accept=JSON):
+            yield _items(resource, page)
+
     def list_metadata(self, resource: Resource, namespace: str | None = None, *, labels: str = "") -> builtins.list[Object]:
         return self._collect(resource, namespace, labels=labels, fields="", accept=METADATA)
 
     def _collect(self, resource: Resource, namespace: str | None, *, labels: str, fields: str, accept: str) -> builtins.list[Object]:
         found: list[Object] = []
         for page in self._pages(resource, namespace, labels=labels, fields=fields, accept=accept):
-            for item in page.get("items") or ():
-                item["apiVersion"], item["kind"] = resource.api_version, resource.kind
-                found.append(item)
+            found += _items(resource, page)
         return found
 
     def create(self, resource: Resource, obj: Object) -> Object:
@@ -113,9 +121,10 @@ class ApiServer:
         path = resource.path(metadata.get("namespace"), metadata["name"], "status")
         return self._json("PATCH", resource, path, body, query=query, media="application/apply-patch+yaml")
 
-    def delete(self, resource: Resource, namespace: str | None, name: str, *, uid: str) -> None:
+    def delete(self, resource: Resource, namespace: str | None, name: str, *, uid: str) -> Object | None:
         options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}, "propagationPolicy": "Background"}
-        self._json("DELETE", resource, resource.path(namespace, name), options)
+        left = self._json("DELETE", resource, resource.path(namespace, name), options)
+        return left if (left.get("metadata") or {}).get("deletionTimestamp") else None  # else a Status, or the object as it was
 
     def log_tail(self, namespace: str, pod: str, *, lines: int = 1, limit_bytes: int = 4096) -> str:
         query = {"tailLines": str(lines), "limitBytes": str(limit_bytes)}
@@ -180,6 +189,12 @@ class ApiServer:
         if answer.status >= 300:
             raise failures.from_answer(f"{verb} {path}", answer.status, _status(answer.data), answer.headers.get("Retry-After"))
         return bytes(answer.data)
+
+
+def _items(resource: Resource, page: Object) -> list[Object]:
+    """What a page of a list holds, each with apiVersion and kind, which lists leave out."""
+    kind = {"apiVersion": resource.api_version, "kind": resource.kind}
+    return [item | kind for item in page.get("items") or ()]
 
 
 def _status(raw: bytes) -> Any:

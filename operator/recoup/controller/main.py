@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from recoup.controller.apply import apply_action
+from recoup.controller.cache import Cache
+from recoup.controller.cached_kube import CachedKube
 from recoup.controller.catalogues import Catalogues, OpenStore
 from recoup.controller.gather import Reader
 from recoup.controller.gather_location import LocationReconciler
@@ -36,19 +38,22 @@ LEASE_TIMING = LeaseTiming(duration=20, renew_within=12.0, every=4.0)
 def build_runtime(settings: Settings, *, open_store: OpenStore, redactor: Redactor) -> Runtime:
     """Wire everything for one process. Connects to the API server once, for the cluster's identity; raises RecoupError if it can't."""
     metrics = Metrics()
-    kube = ApiServer(load_configuration(), on_call=metrics.count_call)
-    around = surroundings_of(kube, settings)
+    api = ApiServer(load_configuration(), on_call=metrics.count_call)
+    around = surroundings_of(api, settings)
+    cache = Cache(movers_namespace=settings.movers_namespace, clock=time.monotonic)
+    kube = CachedKube(api, cache)
     jitter = random.Random().random  # noqa: S311  # spreads load; nothing secret rests on it
     queue: DelayingQueue[Key] = DelayingQueue(clock=time.monotonic, jitter=jitter, urgent=lambda key: key.kind == RESTORE.kind)
     ledger = FailureLedger()
-    reader = Reader(kube, around, clock=time.monotonic)
+    reader = Reader(kube, around, clock=time.monotonic, server=kube.server)
     catalogues = Catalogues(
         kube, namespace=settings.system_namespace, open_store=open_store, redactor=redactor, metrics=metrics, clock=time.monotonic,
         turned=lambda name: queue.add(Key(LOCATION.kind, "", name)),
     )  # fmt: skip
-    lease = build_lease(kube, settings) if settings.leader_election else None
+    lease = build_lease(api, settings) if settings.leader_election else None
     worker = Worker(
         kube=kube,
+        server=kube.server,
         queue=queue,
         reconcilers=build_reconcilers(reader, catalogues, ledger),
         sweep=Sweep(reader, apply=lambda action: apply_action(kube, action), every=settings.resync, jitter=jitter),
@@ -63,8 +68,9 @@ def build_runtime(settings: Settings, *, open_store: OpenStore, redactor: Redact
     )
     metrics.watch_queue(queue.depth, queue.oldest_age)
     parts = Parts(
-        queue=queue, worker=worker, metrics=metrics, server_ready=kube.ready, movers_namespace=settings.movers_namespace, lease=lease
-    )
+        queue=queue, worker=worker, metrics=metrics, api=api, cache=cache, movers_namespace=settings.movers_namespace,
+        resync=settings.resync, lease=lease,
+    )  # fmt: skip
     return Runtime(parts, workers=settings.workers, http_address=settings.http_address, http_port=settings.http_port)
 
 

@@ -12,12 +12,15 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from recoup.controller.cache import Cache
+from recoup.controller.cache_check import CacheCheck
 from recoup.controller.health import HealthServer
+from recoup.controller.kube import ApiServer
 from recoup.controller.lease import Lease
 from recoup.controller.metrics import Metrics
 from recoup.controller.queue import DelayingQueue
-from recoup.controller.resources import SWEEP, Key
-from recoup.controller.watch import Router, Watcher
+from recoup.controller.resources import SWEEP, VOLUME_SNAPSHOT, Key
+from recoup.controller.watch import Router, Watcher, listener
 from recoup.controller.worker import AFTER_DELETION, Worker
 from recoup.typeinfo import build_type_info
 
@@ -33,8 +36,10 @@ class Parts(Struct, frozen=True):
     queue: DelayingQueue[Key]
     worker: Worker
     metrics: Metrics
-    server_ready: Callable[[], bool]
+    api: ApiServer
+    cache: Cache
     movers_namespace: str
+    resync: float
     lease: Lease | None
 
 
@@ -48,6 +53,8 @@ class Runtime:
         self._failure: str | None = None
         self._threads: list[threading.Thread] = []
         self._watcher: Watcher | None = None
+        self._check: CacheCheck | None = None
+        self._filled = False
         self.health = HealthServer(http_address, http_port, healthy=self.unhealthy, ready=self.unready, registry=parts.metrics.registry)
 
     def stop(self) -> None:
@@ -80,34 +87,53 @@ class Runtime:
         """Why this replica could not do its part now, or None. A standby's part is to be able to read the Lease."""
         if self._stop.is_set():
             return "stopping"
-        if not self._parts.server_ready():
+        if not self._parts.api.ready():
             return "the API server does not answer"
-        if self._watcher is not None and not self._watcher.watching:
-            return "the watch has not started yet"
+        if self._watcher is not None and not (self._watcher.watching and self._filled):
+            return "what the cluster holds has not been listed yet"
         return None
 
     def _lead(self) -> None:
         self._parts.metrics.leading.set(1)
         queue = self._parts.queue
-        router = Router(changed=queue.add, gone=lambda _key: queue.add(SWEEP, AFTER_DELETION))
+        cache, movers = self._parts.cache, self._parts.movers_namespace
+        router = Router(
+            changed=queue.add,
+            gone=lambda _key: queue.add(SWEEP, AFTER_DELETION),
+            snapshot_labels=lambda namespace, name: cache.labels(VOLUME_SNAPSHOT, namespace, name),
+        )
+        check = CacheCheck(self._parts.api, cache, movers_namespace=movers, every=self._parts.resync, news=router.tell)
+        self._check = check
         self._watcher = Watcher(
-            router, movers_namespace=self._parts.movers_namespace, died=lambda error: self._fail(f"the watch ended: {error}")
+            listener(cache, router, check.relisted),
+            movers_namespace=movers,
+            died=lambda error: self._fail(f"the watch ended: {error}"),
         )
         self._watcher.start()
         queue.add(SWEEP)
         build_type_info()
-        for number in range(self._worker_count):
-            thread = threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        self._start("cache", lambda: self._keep_cache(check))
 
-    def _work(self) -> None:
-        try:
-            self._parts.worker.run()
-        except BaseException as error:  # a worker must not vanish silently
-            log.exception("a worker died")
-            self._fail(f"a worker died: {error}")
-            raise
+    def _keep_cache(self, check: CacheCheck) -> None:
+        """Nothing is decided before everything was listed once. Not in the thread that renews the Lease: it may take long."""
+        check.fill(self._stop)
+        self._filled = True
+        for number in range(self._worker_count if not self._stop.is_set() else 0):
+            self._start(f"worker-{number}", self._parts.worker.run)
+        check.run(self._stop)
+
+    def _start(self, name: str, work: Callable[[], None]) -> None:
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:  # a thread must not vanish silently
+                log.exception("a thread died")
+                self._fail(f"{name} died: {error}")
+                raise
+
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
 
     def _fail(self, why: str) -> None:
         self._failure = self._failure or why
@@ -116,6 +142,8 @@ class Runtime:
     def _end(self) -> None:
         self._stop.set()
         self._parts.queue.close()
+        if self._check is not None:
+            self._check.relisted()
         for thread in self._threads:
             thread.join(WORKERS_STOP_WITHIN)
         if self._watcher is not None:

@@ -30,7 +30,7 @@ class Sweep:
 
     def __call__(self, now: datetime) -> float:
         removed = 0
-        for action in plan_sweep(gather_sweep(self._reader), now):
+        for action in self._orphans(now):
             what = {"kind": action.kind, "namespace": action.namespace or "", "object": action.name}
             try:
                 removed += self._apply(action)
@@ -38,3 +38,9 @@ class Sweep:
             except RecoupError as error:
                 log.warning("orphan not removed: %s", error, extra=what)
         return SOON if removed else self._every * (0.9 + 0.2 * self._jitter())
+
+    def _orphans(self, now: datetime) -> tuple[Action, ...]:
+        """What to remove: nothing by the cache alone, in which an owner may be missing that has just been made."""
+        actions = plan_sweep(gather_sweep(self._reader), now)
+        certain = self._reader.at_server
+        return plan_sweep(gather_sweep(certain), now) if actions and certain is not self._reader else actions

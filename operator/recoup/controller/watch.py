@@ -1,6 +1,6 @@
-"""kopf as event source and nothing more: an event of an object becomes the key of the custom resource that it belongs to.
+"""kopf as event source and nothing more: an event goes into the cache, and becomes the key of the custom resource it belongs to.
 
-Three handlers, no state of kopf's in the cluster: no finalizer, no annotation, no peering, no Event. Children are streamed by our
+No state of kopf's in the cluster: no finalizer, no annotation, no peering, no Event. Volume snapshots, Jobs and Pods are streamed by our
 label only. A lost event costs at most one resync period: the queue brings every object back by itself.
 """
 
@@ -15,14 +15,29 @@ from typing import Any
 import kopf
 
 from recoup.api.labels import MANAGED_BY, MANAGER, OWNER_KIND, OWNER_NAME, OWNER_NAMESPACE, OWNER_UID
-from recoup.controller.resources import JOB, LOCATION, OWNERS, POD, POLICY, PV, PVC, RESTORE, SNAPSHOT, VOLUME_SNAPSHOT, Key, Resource
+from recoup.controller.cache import KINDS, OURS, Cache
+from recoup.controller.resources import (
+    JOB,
+    LOCATION,
+    OWNERS,
+    POD,
+    POLICY,
+    PV,
+    PVC,
+    RESTORE,
+    SNAPSHOT,
+    VOLUME_SNAPSHOT,
+    VOLUME_SNAPSHOT_CONTENT,
+    Key,
+    Resource,
+)
+from recoup.plan.objects.identity import RESTORED_BY, VAULT
 
 log = logging.getLogger(__name__)
 
-CLUSTER_CHILDREN = (PVC, PV, VOLUME_SNAPSHOT)
-MOVERS_CHILDREN = (JOB, POD)
+CHILDREN = (PVC, PV, VOLUME_SNAPSHOT, VOLUME_SNAPSHOT_CONTENT, JOB, POD)
+MOVERS_KINDS = (JOB, POD)
 """Watched in the movers' namespace only: no right to see anybody else's pods is needed."""
-CHILDREN = CLUSTER_CHILDREN + MOVERS_CHILDREN
 SETTLE = 0.1
 """Seconds to let further events of one step arrive, so that they cost one look."""
 
@@ -30,18 +45,48 @@ AFTER_DELETION = 1.0
 """Seconds after a child went: what is removed together mostly goes within them."""
 
 Body = dict[str, Any]
+Hear = Callable[[Resource, str | None, Body], None]
+"""Called with (kind, event, object); event is None for what a list names."""
+
+
+def listener(cache: Cache, router: Router, relisted: Callable[[], None]) -> Hear:
+    """What every event of the watch goes through: the cache first, so that the look that it causes sees it."""
+
+    def hear(resource: Resource, event: str | None, body: Body) -> None:
+        metadata = body["metadata"]
+        if event == "DELETED":
+            cache.drop(resource, metadata["uid"], metadata.get("namespace"), metadata["name"])
+        else:
+            cache.put(resource, body)
+        if event is None:
+            relisted()
+        router.tell(resource, event, body)
+
+    return hear
 
 
 class Router:
     """Turns events into keys. Remembers of each custom resource only what tells an asked-for change from our own status write."""
 
-    def __init__(self, *, changed: Callable[[Key, float], None], gone: Callable[[Key], None]) -> None:
+    def __init__(
+        self, *, changed: Callable[[Key, float], None], gone: Callable[[Key], None],
+        snapshot_labels: Callable[[str, str], dict[str, str]] = lambda _namespace, _name: {},
+    ) -> None:  # fmt: skip
+        """`snapshot_labels`: the labels of a VolumeSnapshot of ours by namespace and name, {} if it is none."""
         self._changed = changed
         self._gone = gone
+        self._snapshot_labels = snapshot_labels
         self._seen: dict[str, tuple[Key, object]] = {}
         self._over: dict[str, str] = {}
         self._children: dict[str, object] = {}
         self._verdicts: dict[str, object] = {}
+
+    def tell(self, resource: Resource, event: str | None, body: Body) -> None:
+        """One event of any watched kind; of those that are neither owner nor child nothing follows."""
+        if resource.kind in OWNERS:
+            self.owner_event(resource.kind, event, body)
+        elif resource in CHILDREN:
+            self.child_event(resource.kind, event, body)
 
     def owner_event(self, kind: str, event: str | None, body: Body) -> None:
         metadata = body["metadata"]
@@ -70,8 +115,11 @@ class Router:
         self._verdicts[location.name] = verdict
         if before is None or before == verdict:
             return
+        self._wake((POLICY.kind, SNAPSHOT.kind, RESTORE.kind))
+
+    def _wake(self, kinds: tuple[str, ...]) -> None:
         for uid, (key, _) in list(self._seen.items()):
-            if key.kind in (POLICY.kind, SNAPSHOT.kind, RESTORE.kind) and uid not in self._over:
+            if key.kind in kinds and uid not in self._over:
                 self._changed(key, SETTLE)
 
     def _tell_policy(self, key: Key, event: str | None, body: Body) -> None:
@@ -89,19 +137,25 @@ class Router:
         uid = body["metadata"]["uid"]
         before = self._children.pop(uid, None)
         if event == "DELETED":
-            self._tell_owner(body, AFTER_DELETION)
+            self._tell_owner(kind, body, AFTER_DELETION)
             return
         state = self._children[uid] = _state_of(kind, body.get("status") or {})
         if state != before and event != "ADDED":
-            self._tell_owner(body, SETTLE)
+            self._tell_owner(kind, body, SETTLE)
 
-    def _tell_owner(self, body: Body, delay: float) -> None:
-        key = self.owner_of(body["metadata"].get("labels") or {})
+    def _tell_owner(self, kind: str, body: Body, delay: float) -> None:
+        labels = body["metadata"].get("labels") or {}
+        if kind == VOLUME_SNAPSHOT_CONTENT.kind and OWNER_UID not in labels:  # the snapshot controller's own, of a snapshot of ours
+            ref = body["spec"].get("volumeSnapshotRef") or {}
+            labels = self._snapshot_labels(ref.get("namespace") or "", ref.get("name") or "")
+        key = self.owner_of(labels)
         if key is not None:
             self._changed(key, delay)
+        if VAULT in labels:  # a keys Job belongs to the location, but runs wait for it
+            self._wake((SNAPSHOT.kind,))
 
     def owner_of(self, labels: dict[str, str]) -> Key | None:
-        known = self._seen.get(labels.get(OWNER_UID, ""))
+        known = self._seen.get(labels.get(OWNER_UID) or labels.get(RESTORED_BY, ""))
         if known is not None:
             return known[0]  # by uid, because the name in a label may have been cut
         kind, name = labels.get(OWNER_KIND), labels.get(OWNER_NAME)
@@ -115,33 +169,27 @@ def _state_of(kind: str, status: Body) -> object:
             c["type"] for c in status.get("conditions") or () if c.get("status") == "True" and c["type"] in ("Complete", "Failed")
         )
     if kind == VOLUME_SNAPSHOT.kind:
-        return status.get("readyToUse"), (status.get("error") or {}).get("message")
+        return bool(status.get("readyToUse")), (status.get("error") or {}).get("message")
+    if kind == VOLUME_SNAPSHOT_CONTENT.kind:
+        return bool(status.get("readyToUse") and status.get("snapshotHandle")), (status.get("error") or {}).get("message")
     if kind == POD.kind:
         ended = any("terminated" in (c.get("state") or {}) for c in status.get("containerStatuses") or ())
         return status.get("phase"), ended
     return status.get("phase")
 
 
-def build_registry(router: Router, *, owners: tuple[Resource, ...], children: tuple[Resource, ...]) -> kopf.OperatorRegistry:
+def build_registry(hear: Hear, *, kinds: tuple[Resource, ...]) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
-    for resource in owners:
-        _on_owner(registry, router, resource)
-    for resource in children:
-        _on_child(registry, router, resource)
+    for resource in kinds:
+        _on_event(registry, hear, resource)
     kopf.on.login(registry=registry)(kopf.login_via_client)
     return registry
 
 
-def _on_owner(registry: kopf.OperatorRegistry, router: Router, resource: Resource) -> None:
+def _on_event(registry: kopf.OperatorRegistry, hear: Hear, resource: Resource) -> None:
     @kopf.on.event(*_selector(resource), registry=registry, id=resource.kind)
-    async def owner_changed(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002  # names and colour are kopf's
-        router.owner_event(resource.kind, type, dict(body))
-
-
-def _on_child(registry: kopf.OperatorRegistry, router: Router, resource: Resource) -> None:
-    @kopf.on.event(*_selector(resource), registry=registry, id=resource.kind)
-    async def child_changed(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002
-        router.child_event(resource.kind, type, dict(body))
+    async def changed(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002  # names and colour are kopf's
+        hear(resource, type, dict(body))
 
 
 def _selector(resource: Resource) -> tuple[str, str, str]:
@@ -153,13 +201,13 @@ def build_settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.peering.standalone = True
-    settings.watching.server_timeout = 300
-    settings.watching.client_timeout = 330
+    settings.watching.server_timeout = 3000  # bookmarks, which come every minute, tell that a watch is alive
+    settings.watching.client_timeout = 3060
     settings.watching.connect_timeout = 10
     settings.watching.chunk_size = 500
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
-    for resource in CHILDREN:
+    for resource in OURS:
         settings.watching.label_selectors[_selector(resource)] = f"{MANAGED_BY}={MANAGER}"
     return settings
 
@@ -167,12 +215,13 @@ def build_settings() -> kopf.OperatorSettings:
 class Watcher:
     """Runs kopf in two threads: one for the cluster, one for the movers' namespace. `died` is called if one ends unasked."""
 
-    def __init__(self, router: Router, *, movers_namespace: str, died: Callable[[BaseException | None], None]) -> None:
+    def __init__(self, hear: Hear, *, movers_namespace: str, died: Callable[[BaseException | None], None]) -> None:
         self._died = died
         self._stop = threading.Event()
+        cluster = tuple(resource for resource in KINDS if resource not in MOVERS_KINDS)
         self._streams = [
-            _Stream(build_registry(router, owners=(LOCATION, POLICY, SNAPSHOT, RESTORE), children=CLUSTER_CHILDREN), None),
-            _Stream(build_registry(router, owners=(), children=MOVERS_CHILDREN), movers_namespace),
+            _Stream(build_registry(hear, kinds=cluster), None),
+            _Stream(build_registry(hear, kinds=MOVERS_KINDS), movers_namespace),
         ]
         self._threads = [threading.Thread(target=self._run, args=(stream,), name="watch", daemon=True) for stream in self._streams]
 

@@ -21,7 +21,8 @@ from recoup.controller.metrics import Metrics
 from recoup.controller.queue import DelayingQueue
 from recoup.controller.resources import OWNERS, SWEEP, Key
 from recoup.errors import RecoupError, Retryable
-from recoup.plan.actions import EventNote, EventType, Plan
+from recoup.plan.actions import Create, EventNote, EventType, Plan
+from recoup.plan.finality import is_final
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +36,8 @@ LONGEST_LOOK = 300.0
 class Reconciler(Protocol):
     """One kind's gather and plan (reconcilers.py)."""
 
-    def observe(self, obj: Object, now: datetime) -> Any:
-        """Read freshly all that decides; raises RecoupError if it can't be read."""
+    def observe(self, obj: Object, now: datetime, *, sure: bool = False) -> Any:
+        """Read all that decides, `sure`: from the server itself; raises RecoupError if it can't be read."""
 
     def plan(self, observed: Any, now: datetime) -> Plan:
         """Decide. Pure."""
@@ -51,8 +52,10 @@ class Worker:
     def __init__(
         self, *, kube: Kube, queue: DelayingQueue[Key], reconcilers: Mapping[str, Reconciler], sweep: Callable[[datetime], float],
         ledger: FailureLedger, metrics: Metrics, clock: Callable[[], float], now: Callable[[], datetime], jitter: Callable[[], float],
-        may_work: Callable[[], bool], resync: float, instance: str,
+        may_work: Callable[[], bool], resync: float, instance: str, server: Kube | None = None,
     ) -> None:  # fmt: skip
+        """`server`: where `kube` answers from memory, the way past it."""
+        self._server = server or kube
         self._kube, self._queue, self._reconcilers, self._sweep = kube, queue, reconcilers, sweep
         self._ledger, self._metrics = ledger, metrics
         self._clock, self._now, self._jitter = clock, now, jitter
@@ -115,6 +118,12 @@ class Worker:
         try:
             observed = reconciler.observe(obj, now)
             plan = reconciler.plan(observed, now)
+            if is_final(obj.get("status"), plan.status) and self._server is not self._kube:
+                obj = self._at_server(obj)
+                observed = reconciler.observe(obj, now, sure=True)
+                plan = reconciler.plan(observed, now)
+            else:
+                self._make_sure(obj, plan)
         except Retryable:
             raise
         except RecoupError as error:
@@ -122,6 +131,20 @@ class Worker:
             post_events(self._kube, obj, (note,), now=now, instance=self._instance)
             raise
         return self._carry_out(key, obj, reconciler, observed, plan)
+
+    def _make_sure(self, obj: Object, plan: Plan) -> None:
+        """What is created is created for an owner as it is now: not for one that was over, cancelled or deleted meanwhile."""
+        if self._server is self._kube or not any(isinstance(action, Create) for action in plan.actions):
+            return
+        if self._at_server(obj)["metadata"]["resourceVersion"] != obj["metadata"]["resourceVersion"]:
+            raise failures.Conflict(f"{obj['kind']} {obj['metadata']['name']} changed since it was seen")
+
+    def _at_server(self, obj: Object) -> Object:
+        metadata = obj["metadata"]
+        try:
+            return self._server.get(OWNERS[obj["kind"]], metadata.get("namespace"), metadata["name"])
+        except failures.Gone as error:
+            raise failures.Conflict(str(error)) from error
 
     def _carry_out(self, key: Key, obj: Object, reconciler: Reconciler, observed: Any, plan: Plan) -> float | None:
         uid = obj["metadata"]["uid"]

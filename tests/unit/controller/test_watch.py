@@ -5,15 +5,27 @@ from typing import Any
 import pytest
 
 from recoup.api.labels import owner_labels
-from recoup.controller.resources import POLICY, Key
-from recoup.controller.watch import CHILDREN, Router, build_registry, build_settings
+from recoup.controller.cache import KINDS, OURS, Cache
+from recoup.controller.resources import JOB, NAMESPACE, PVC, SNAPSHOT, VOLUME_SNAPSHOT, Key
+from recoup.controller.watch import Router, build_registry, build_settings, listener
+from recoup.plan.objects.identity import RESTORED_BY, VAULT
 
 
 class Heard:
     def __init__(self) -> None:
         self.changed: list[Key] = []
         self.gone: list[Key] = []
-        self.router = Router(changed=lambda key, _delay: self.changed.append(key), gone=self.gone.append)
+        self.cache = Cache(movers_namespace="recoup-movers", clock=lambda: 0.0)
+        self.relisted = 0
+        self.router = Router(
+            changed=lambda key, _delay: self.changed.append(key),
+            gone=self.gone.append,
+            snapshot_labels=lambda namespace, name: self.cache.labels(VOLUME_SNAPSHOT, namespace, name),
+        )
+        self.hear = listener(self.cache, self.router, self.note_relist)
+
+    def note_relist(self) -> None:
+        self.relisted += 1
 
 
 @pytest.fixture
@@ -93,7 +105,7 @@ def test_a_child_leads_to_its_owner(heard: Heard) -> None:
             1,
         ),
         ("Pod", [{"phase": "Running"}, {"phase": "Running", "containerStatuses": [{"state": {"terminated": {"exitCode": 0}}}]}], 1),
-        ("VolumeSnapshot", [{}, {"creationTime": "t"}, {"readyToUse": False}, {"readyToUse": True}, {"readyToUse": True, "x": 1}], 2),
+        ("VolumeSnapshot", [{}, {"creationTime": "t"}, {"readyToUse": False}, {"readyToUse": True}, {"readyToUse": True, "x": 1}], 1),
         (
             "VolumeSnapshot",
             [{}, {"error": {"message": "one"}}, {"error": {"message": "one", "time": "t"}}, {"error": {"message": "two"}}],
@@ -129,13 +141,60 @@ def test_a_strangers_labels_lead_nowhere(heard: Heard, labels: dict[str, str]) -
     assert heard.changed == []
 
 
+def versioned(name: str, version: int, labels: dict[str, str] | None = None, **rest: Any) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "shop", "uid": f"uid-{name}", "resourceVersion": str(version), "labels": labels or {}}
+    return {"metadata": metadata, **rest}
+
+
+def test_the_cache_has_an_event_before_anybody_is_woken_by_it(heard: Heard) -> None:
+    labels = owner_labels(kind="BackupSnapshot", namespace="shop", name="run", uid="u1")
+    known: list[object] = []
+    router = Router(changed=lambda _key, _delay: known.append(heard.cache.get(PVC, "shop", "c")), gone=heard.gone.append)
+    hear = listener(heard.cache, router, heard.note_relist)
+    hear(PVC, "MODIFIED", versioned("c", 5, labels, status={"phase": "Bound"}))
+    hear(PVC, "DELETED", versioned("c", 6, labels))
+    assert [bool(thing) for thing in known] == [True, False]
+
+
+def test_a_list_of_the_watch_is_told_as_such(heard: Heard) -> None:
+    heard.hear(NAMESPACE, None, versioned("shop", 1))
+    heard.hear(NAMESPACE, "MODIFIED", versioned("shop", 2))
+    assert heard.relisted == 1
+    assert heard.changed == []
+
+
+def test_the_snapshot_controllers_content_wakes_the_run_whose_snapshot_it_is_for(heard: Heard) -> None:
+    labels = owner_labels(kind="BackupSnapshot", namespace="shop", name="run", uid="u1")
+    heard.hear(VOLUME_SNAPSHOT, "ADDED", versioned("cut", 3, labels | {"app.kubernetes.io/managed-by": "recoup"}))
+    content = versioned("snapcontent-1", 4, spec={"volumeSnapshotRef": {"namespace": "shop", "name": "cut"}})
+    heard.router.child_event("VolumeSnapshotContent", "ADDED", content)
+    heard.router.child_event("VolumeSnapshotContent", "MODIFIED", content | {"status": {"readyToUse": True, "snapshotHandle": "h"}})
+    assert heard.changed == [Key("BackupSnapshot", "shop", "run")]
+
+
+def test_a_restored_claim_that_is_bound_wakes_its_restore(heard: Heard) -> None:
+    heard.router.owner_event("RestoreRequest", None, owner(name="incident", uid="r1"))
+    heard.changed.clear()
+    heard.router.child_event("PersistentVolumeClaim", "MODIFIED", child({RESTORED_BY: "r1"}, phase="Bound"))
+    assert heard.changed == [Key("RestoreRequest", "shop", "incident")]
+
+
+def test_the_end_of_a_keys_job_wakes_the_runs_that_wait_for_it(heard: Heard) -> None:
+    run = owner(name="run", uid="u1") | {"spec": {"policyRef": {"name": "p"}}}
+    heard.router.tell(SNAPSHOT, None, run)
+    heard.changed.clear()
+    labels = owner_labels(kind="BackupLocation", namespace="", name="frankfurt", uid="l1") | {VAULT: "v"}
+    heard.router.tell(JOB, "MODIFIED", child(labels, conditions=[{"type": "Complete", "status": "True"}]))
+    assert heard.changed == [Key("BackupLocation", "", "frankfurt"), Key("BackupSnapshot", "shop", "run")]
+
+
 def test_kopf_is_asked_for_events_only_and_writes_nothing(heard: Heard) -> None:
-    registry = build_registry(heard.router, owners=(POLICY,), children=CHILDREN)
-    assert len(registry._watching.get_all_handlers()) == 1 + len(CHILDREN)
+    registry = build_registry(heard.hear, kinds=KINDS)
+    assert len(registry._watching.get_all_handlers()) == len(KINDS)
     assert not registry._changing.get_all_handlers()
     assert not registry._spawning.get_all_handlers()
     assert not registry._indexing.get_all_handlers()
     settings = build_settings()
     assert not settings.posting.enabled
     assert settings.peering.standalone
-    assert len(settings.watching.label_selectors) == len(CHILDREN)
+    assert len(settings.watching.label_selectors) == len(OURS)
