@@ -19,7 +19,9 @@ FOR_USERS = [name for name in COMMANDS if name not in {"controller", "keys-job"}
 def options_of(name: str) -> set[str]:
     command = root.get_command(click.Context(root), name)
     assert command is not None
-    return {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts) if flag.startswith("--")}
+    commands = command.commands.values() if isinstance(command, click.Group) else [command]
+    parameters = [parameter for one in commands for parameter in one.params]
+    return {flag for parameter in parameters for flag in (*parameter.opts, *parameter.secondary_opts) if flag.startswith("--")}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -3,55 +3,64 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from recoup.cli.options import Location, location_options, output_option
+from recoup.cli.options import Location, location_options, opening_options, output_option, recipient_option
 from recoup.errors import Invalid, Usage
 
 if TYPE_CHECKING:
+    from recoup.engine.keys.given import Given
     from recoup.engine.keys.keyfile import KeyFile
     from recoup.engine.stores.base import Store
+    from recoup.engine.vault import Provisioned
 
 
 @click.command
 @location_options
-@click.option(
-    "--key-file", "key_files", metavar="FILE", multiple=True, type=click.Path(exists=True, dir_okay=False), help="Key file; several times."
-)
-@click.option("--recipient", "recipients", metavar="PUB", multiple=True, help="Public half of an offline recovery key; several times.")
+@opening_options("", "Key file; several times.")
+@recipient_option
 @click.option("--vault", metavar="HEX", help="Id of the new vault, 32 hex digits. [default: random]")
 @click.option("--label", "labels", metavar="NAME=VALUE", multiple=True, help="Note for people, stored encrypted; several times.")
 @output_option
 def command(
-    location: Location, key_files: tuple[str, ...], recipients: tuple[str, ...], vault: str | None, labels: tuple[str, ...], output: str
-) -> None:
+    *, location: Location, key_files: tuple[str, ...], passphrase_files: tuple[str, ...], aws_kms: tuple[str, ...],
+    recipients: tuple[str, ...], vault: str | None, labels: tuple[str, ...], output: str,
+) -> None:  # fmt: skip
     """Make a location ready and create a vault in it.
 
-    The new vault's keys are wrapped to every --key-file and --recipient. Its fingerprint is printed and added to the key files:
-    from then on a vault under another root key is refused. Print it out with the recovery key; a restore without this key file
-    needs it.
+    The new vault's keys are wrapped to every --key-file, --passphrase-file, --aws-kms key and --recipient: each of them opens it.
+    With a hybrid recipient the content, too, is sealed to a hybrid key.
+
+    The vault's fingerprint is added to the key files: from then on a vault under another root key is refused. stdout is a recovery
+    sheet: print it and keep it with the recovery key, a restore without this key file needs it.
+
+    \b
+    Example:
+      recoup init --location file:///srv/backups --key-file backup.key --recipient "$(cat recovery.pub)"
     """
-    if not key_files and not recipients:
-        raise Usage("no key: give --key-file FILE (made by `recoup keygen FILE`), and best also --recipient PUB")
+    if not (key_files or passphrase_files or aws_kms or recipients):
+        raise Usage(
+            "no key: give --key-file FILE (made by `recoup keygen FILE`), --passphrase-file or --aws-kms, and best also --recipient PUB"
+        )
     notes = _labels(labels)
-    from recoup.engine.keys.kek import Recipient
-    from recoup.engine.keys.keyfile import pin_vault, read_key_file
+    from recoup.engine.keys.given import read_keys
     from recoup.engine.unlock import parse_vault
     from recoup.engine.vault import provision
 
-    files = [read_key_file(Path(path)) for path in key_files]
-    offline = [Recipient.from_text(text) for text in recipients]
+    given = read_keys(key_files, passphrase_files, aws_kms, recipients, new=True)
+    files = list(given.files)
     vault_id = os.urandom(16) if vault is None else parse_vault(vault)
     store = location.open()
     if vault is None:
         _refuse_second(store, files)
-    made = provision(store, [file.kek for file in files], offline, vault_id=vault_id, labels=notes, pinned_root=_pinned(files, vault_id))
+    made = provision(store, given.opening, given.recipients, vault_id=vault_id, labels=notes, pinned_root=_pinned(files, vault_id))
+    from recoup.engine.keys.keyfile import pin_vault
+
     for file in files:
         pin_vault(file, made.fingerprint)
-    _show({"vault": vault_id.hex(), "fingerprint": made.fingerprint, "created": made.created, "keys": len(files) + len(offline)}, output)
+    _show(made, store.url, given, output)
 
 
 def _pinned(files: list[KeyFile], vault_id: bytes) -> bytes | None:
@@ -79,13 +88,21 @@ def _labels(labels: tuple[str, ...]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _show(result: dict[str, Any], output: str) -> None:
+def _show(made: Provisioned, url: str, given: Given, output: str) -> None:
     from recoup.cli.output import emit_json
 
+    vault = made.writer.identity.vault_id.hex()
+    keys = [] if not made.created else [kek.id.hex()[:16] for kek in given.closing]
     if output == "json":
+        result: dict[str, Any] = {"vault": vault, "fingerprint": made.fingerprint, "created": made.created, "keys": len(given.closing)}
         emit_json(result)
         return
-    click.echo(f"vault        {result['vault']}{'' if result['created'] else '  (was there already)'}")
-    click.echo(f"fingerprint  {result['fingerprint']}")
-    if result["keys"] < 2:
+    click.echo(f"vault        {vault}{'' if made.created else '  (was there already)'}")
+    click.echo(f"fingerprint  {made.fingerprint}")
+    click.echo(f"location     {url}")
+    if keys:
+        click.echo(f"opened by    {', '.join(keys)}")
+    click.echo("restore      recoup snapshots --location LOCATION --key-file KEY --fingerprint FINGERPRINT")
+    click.echo("             recoup restore --location LOCATION --key-file KEY --fingerprint FINGERPRINT --snapshot ID --target DIRECTORY")
+    if made.created and len(keys) < 2:
         click.echo("warning: only one key opens this vault; if it is lost, every backup is. Add an offline key with --recipient.", err=True)

@@ -76,13 +76,14 @@ class KeyOptions:
 
         return read_keys(self.key_files, self.passphrase_files, self.aws_kms)
 
-    def unlock(self, store: Store) -> Unlocked:
-        """Open the vault that is meant; its log has been followed on return."""
+    def unlock(self, store: Store, keys: Given | None = None) -> Unlocked:
+        """Open the vault that is meant, with `keys` if they were read already; its log has been followed on return."""
         from recoup.engine.unlock import unlock
 
         if not self.given:
             raise Usage("no key: give --key-file FILE (made by `recoup keygen FILE`), --passphrase-file FILE or --aws-kms ARN")
-        return unlock(store, self.read(), vault=self.vault, fingerprint=self.fingerprint, trust_new=self.trust_new)
+        given = self.read() if keys is None else keys
+        return unlock(store, given, vault=self.vault, fingerprint=self.fingerprint, trust_new=self.trust_new)
 
 
 class ByteSize(click.ParamType[int]):
@@ -133,7 +134,7 @@ def key_options(function: Function) -> Function:
     fingerprint = "Fingerprint that `recoup init` printed, where the key file does not carry it."
     trust = "Accept the vault though its fingerprint is not known. Only if you are sure that nobody planted it."
     options: tuple[Callable[[Function], Function], ...] = (
-        *opening_options("", "Key file; may be given several times."),
+        opening_options("", "Key file; may be given several times."),
         _option("--vault", "vault", "HEX", vault),
         _option("--fingerprint", "fingerprint", "TEXT", fingerprint),
         click.option("--trust-new", is_flag=True, help=trust),
@@ -147,17 +148,24 @@ def key_options(function: Function) -> Function:
     return _apply(options, call)
 
 
-def opening_options(prefix: str, key_file: str) -> tuple[Callable[[Function], Function], ...]:
+def opening_options(prefix: str, key_file: str) -> Callable[[Function], Function]:
     """--key-file, --passphrase-file and --aws-kms, or with `prefix` the same for a key that a vault is to get."""
     line = "File whose first line is the passphrase; - is stdin."
     kms = "ARN of an AWS KMS key; credentials as in the usual AWS configuration."
     file, or_stdin = click.Path(exists=True, dir_okay=False), click.Path(exists=True, dir_okay=False, allow_dash=True)
     stem = prefix.replace("-", "_")
-    return (
+    options = (
         _option(f"--{prefix}key-file", f"{stem}key_files", "FILE", key_file, multiple=True, type=file),
         _option(f"--{prefix}passphrase-file", f"{stem}passphrase_files", "FILE", line, multiple=True, type=or_stdin),
         _option(f"--{prefix}aws-kms", f"{stem}aws_kms", "ARN", kms, multiple=True),
     )
+    return lambda function: _apply(options, function)
+
+
+def recipient_option(function: Function) -> Function:
+    """--recipient PUB."""
+    text = "Public half of an offline recovery key; several times."
+    return _option("--recipient", "recipients", "PUB", text, multiple=True)(function)
 
 
 def output_option(function: Function) -> Function:

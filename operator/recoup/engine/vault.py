@@ -36,6 +36,8 @@ from recoup.engine.log.follow import Log, LogRejected
 from recoup.engine.stores.base import Store
 from recoup.errors import Integrity, KeyUnavailable, NotFound
 
+SHRED = "Shred"
+"""The EVIDENCE that a vault's keys were destroyed (engine/shred.py)."""
 _GENERATION = 1
 _DESCRIPTOR_TRIES = 16
 
@@ -226,6 +228,10 @@ def read_keyring(log: Log, generation: int) -> tuple[str, bytes]:
     try:
         data = log.store.get(name, MAX_KEYRING_BYTES)
     except NotFound:
+        if any(noted.body.kind == SHRED for noted in log.state.evidence):
+            raise KeyUnavailable(
+                f"vault {log.state.vault_id.hex()} was shredded: nothing opens it any more", reason="VaultShredded"
+            ) from None
         raise Integrity(f"keyring {name} is missing: the log names it, so it was deleted; bring it back from another copy") from None
     if digest_of(data) != digest:
         raise Integrity(f"keyring {name} is damaged: its digest is not the one that the log names")

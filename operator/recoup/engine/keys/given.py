@@ -23,6 +23,9 @@ class Given:
     """Passphrases and keys of a service."""
     recipients: tuple[Recipient, ...] = ()
 
+    def __or__(self, other: Given) -> Given:
+        return Given(self.files + other.files, self.others + other.others, self.recipients + other.recipients)
+
     @property
     def opening(self) -> list[Both]:
         """Those that open a vault; what asks a service or takes a second comes last."""

@@ -51,8 +51,11 @@ class SecretKek:
     def wrap(self, section_key: bytes, scope: Scope) -> Wrap:
         return Wrap(AES_KWP, self.id, aes_key_wrap_with_padding(derive(self.raw, scope.wrap_context), section_key))
 
+    def owns(self, wrap: Wrap) -> bool:
+        return wrap.key == (self.type, self.id)
+
     def unwrap(self, wrap: Wrap, scope: Scope) -> bytes | None:
-        if wrap.key != (AES_KWP, self.id):
+        if not self.owns(wrap):
             return None
         opened = open_kwp(wrap.wrapped, derive(self.raw, scope.wrap_context))
         if opened is None:
@@ -93,6 +96,9 @@ class Recipient:
     def wrap(self, section_key: bytes, scope: Scope) -> Wrap:
         return Wrap(self.type, self.id, seal_hpke(section_key, self.public, scope.wrap_context))
 
+    def owns(self, wrap: Wrap) -> bool:
+        return wrap.key == (self.type, self.id)
+
 
 @dataclass(frozen=True, slots=True)
 class RecipientKek:
@@ -123,8 +129,11 @@ class RecipientKek:
     def wrap(self, section_key: bytes, scope: Scope) -> Wrap:
         return self.recipient.wrap(section_key, scope)
 
+    def owns(self, wrap: Wrap) -> bool:
+        return wrap.key == (self.type, self.id)
+
     def unwrap(self, wrap: Wrap, scope: Scope) -> bytes | None:
-        if wrap.key != (self.type, self.id):
+        if not self.owns(wrap):
             return None
         opened = open_hpke(wrap.wrapped, self.private, scope.wrap_context)
         if opened is None:

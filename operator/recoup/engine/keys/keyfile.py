@@ -49,7 +49,7 @@ def create_key_file(path: Path, kek: Kek) -> None:
         raise Invalid(f"{path} cannot be created: {error.strerror}", reason="KeyFileNotWritable") from None
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         os.fchmod(descriptor, 0o600)
-        file.write(f"{head}{kek.to_text()}\n")
+        file.write(f"{head}# Its id in `recoup keys list`: {kek.id.hex()[:16]}\n{kek.to_text()}\n")
         file.flush()
         os.fsync(descriptor)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)

@@ -6,20 +6,18 @@ generations and sections apart, and the audit log shows them. Credentials come f
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn, Self
+from typing import Any, NoReturn, Self
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from recoup.engine.format.derive import derive
+from recoup.engine.keys.kms_wrap import ARN, join_wrapped, split_wrapped
 from recoup.engine.keys.wraps import AWS_KMS, BadWrap, Scope, Wrap
 from recoup.errors import Invalid, KeyUnavailable, RecoupError, Retryable
 
-_ARN: Final = re.compile(r"(arn:aws[a-z-]{0,20}:kms):([a-z0-9-]{3,40}):([0-9]{12}):key/([A-Za-z0-9-]{1,128})")
-_MAX_BLOB: Final = 6144
 _FOREIGN = (ClientError, BotoCoreError)
 _DAMAGED = frozenset({"InvalidCiphertextException", "IncorrectKeyException"})
 _AWAY = frozenset(
@@ -50,7 +48,7 @@ class KmsKek:
     @classmethod
     def from_text(cls, arn: str) -> Self:
         """Raises Invalid for anything but a key's ARN: an alias may be turned to another key behind the back of a vault."""
-        if not _ARN.fullmatch(arn):
+        if not ARN.fullmatch(arn):
             raise Invalid(
                 f"{arn!r} is not the ARN of a KMS key (arn:aws:kms:REGION:ACCOUNT:key/ID; an alias will not do)", reason="InvalidKey"
             )
@@ -61,13 +59,15 @@ class KmsKek:
             answer = self._client.encrypt(KeyId=self.arn, Plaintext=section_key, EncryptionContext=scope.words)
         except _FOREIGN as error:
             self._fail(error, "kms:Encrypt")
-        arn = self.arn.encode("ascii")
-        return Wrap(AWS_KMS, self.id, len(arn).to_bytes(2, "big") + arn + answer["CiphertextBlob"])
+        return Wrap(AWS_KMS, self.id, join_wrapped(self.arn, answer["CiphertextBlob"]))
+
+    def owns(self, wrap: Wrap) -> bool:
+        return wrap.key == (AWS_KMS, self.id)
 
     def unwrap(self, wrap: Wrap, scope: Scope) -> bytes | None:
-        if wrap.key != (AWS_KMS, self.id):
+        if not self.owns(wrap):
             return None
-        _, blob = split_wrap(wrap)
+        _, blob = split_wrapped(wrap.wrapped)
         try:
             plain: bytes = self._client.decrypt(KeyId=self.arn, CiphertextBlob=blob, EncryptionContext=scope.words)["Plaintext"]
         except _FOREIGN as error:
@@ -104,16 +104,7 @@ def _translated(error: ClientError | BotoCoreError, arn: str, action: str) -> Re
 
 def _identity(arn: str) -> bytes:
     """What names a key for ever. The replicas of a multi-region key are one key, so that another region can open what one made."""
-    match = _ARN.fullmatch(arn)
+    match = ARN.fullmatch(arn)
     assert match is not None
     partition, region, account, key = match.groups()
     return (f"{partition}:{account}:{key}" if key.startswith("mrk-") else f"{partition}:{region}:{account}:{key}").encode("ascii")
-
-
-def split_wrap(wrap: Wrap) -> tuple[str, bytes]:
-    """(ARN, ciphertext) of a wrap. Raises BadWrap."""
-    length = int.from_bytes(wrap.wrapped[:2], "big")
-    arn, blob = wrap.wrapped[2 : 2 + length].decode("ascii", "replace"), wrap.wrapped[2 + length :]
-    if not _ARN.fullmatch(arn) or not 0 < len(blob) <= _MAX_BLOB:
-        raise BadWrap
-    return arn, blob

@@ -106,13 +106,17 @@ class PassphraseKek:
         head = _HEAD.pack(cost.memory, cost.iterations, cost.lanes, bytes(3), salt)
         return Wrap(PASSPHRASE, derive(key, b"rcp1/kek-id", 16), head + sealed)
 
-    def unwrap(self, wrap: Wrap, scope: Scope) -> bytes | None:
+    def owns(self, wrap: Wrap) -> bool:
         if wrap.type != PASSPHRASE:
+            return False
+        cost, salt = parameters_of(wrap)
+        return derive(self._key(salt, cost), b"rcp1/kek-id", 16) == wrap.id
+
+    def unwrap(self, wrap: Wrap, scope: Scope) -> bytes | None:
+        if not self.owns(wrap):
             return None
         cost, salt = parameters_of(wrap)
         key = self._key(salt, cost)
-        if derive(key, b"rcp1/kek-id", 16) != wrap.id:
-            return None
         opened = open_kwp(wrap.wrapped[_HEAD.size :], derive(key, scope.wrap_context))
         if opened is None:
             raise BadWrap

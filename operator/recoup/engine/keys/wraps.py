@@ -7,7 +7,7 @@ What every kind of KEK has in common, and nothing of any one of them: `kek.py` h
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import msgspec
 
@@ -77,7 +77,11 @@ class Wrapper(Protocol):
     def wrap(self, section_key: bytes, scope: Scope) -> Wrap:
         """Raises KeyUnavailable or Retryable where a service holds the key."""
 
+    def owns(self, wrap: Wrap) -> bool:
+        """Whether the wrap is for this KEK. Asks no service. Raises BadWrap if the wrap is not even well-formed."""
 
+
+@runtime_checkable
 class Unwrapper(Protocol):
     """What opens wraps."""
 

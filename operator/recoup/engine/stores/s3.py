@@ -20,6 +20,8 @@ from recoup.engine.stores.base import MAX_OBJECT, Buffer, StoreOptions, check_le
 from recoup.engine.stores.limits import CHUNK, LimitedBody, Limiter
 from recoup.engine.stores.s3_client import Bodies, DirectoryCredentials, make_client
 from recoup.engine.stores.s3_errors import FOREIGN, REJECTED, code_of, translate
+from recoup.engine.stores.s3_versions import ask_retention, list_versions
+from recoup.engine.stores.versions import Retention, Version
 from recoup.errors import Denied, Invalid, NotFound, Retryable
 
 if TYPE_CHECKING:
@@ -132,6 +134,17 @@ class S3Store:
             self._call(name, lambda: self._client.delete_object(Bucket=self._bucket, Key=self._key(name)))
         except NotFound:
             return
+
+    def versions(self, prefix: str) -> Iterator[Version]:
+        whole, strip = self._prefix + check_prefix(prefix), len(self._prefix)
+        return self._call(prefix, lambda: list_versions(self._client, self._bucket, whole, strip))
+
+    def delete_version(self, version: Version) -> None:
+        key = self._key(version.name)
+        self._call(version.name, lambda: self._client.delete_object(Bucket=self._bucket, Key=key, VersionId=version.id))
+
+    def retention(self, version: Version) -> Retention:
+        return self._call(version.name, lambda: ask_retention(self._client, self._bucket, self._key(version.name), version.id))
 
     def clock_skew(self) -> float | None:
         """Seconds by which the server's clock is ahead of ours, from its last answer (±1 s); None before any answer."""
