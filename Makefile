@@ -22,7 +22,7 @@ check: setup  ## format, lint, types, import contracts, CRD, chart and docs cons
 	.venv/bin/ruff check $(CODE)
 	.venv/bin/mypy $(CODE)
 	.venv/bin/lint-imports
-	$(PY) -m tests.cluster.programs build helm
+	$(PY) -m tests.cluster.programs build helm glua
 	$(PYTEST) -q tests/contract -m "not cluster and not s3"
 
 .PHONY: programs

@@ -62,6 +62,7 @@ SETS: dict[str, ProgramSet] = {
     ),
     "coredns": ProgramSet("cluster DNS", "2 min"),
     "helm": ProgramSet("installs the chart", "1 min"),
+    "glua": ProgramSet("the Lua that Argo CD runs", "30 s"),
     "csi-sanity": ProgramSet("conformance of the CSI driver", "1 min"),
     "restic": ProgramSet("a peer in the benchmarks", "1 min", tests=False),
     "kopia": ProgramSet("a peer in the benchmarks", "2 min", tests=False),

@@ -29,9 +29,14 @@ def build_mover_claim(
     return claim
 
 
+NEVER_PRUNED = {"argocd.argoproj.io/sync-options": "Prune=false", "argocd.argoproj.io/compare-options": "IgnoreExtraneous"}
+"""The recorded labels may be the ones by which Argo CD knows what it manages; what it does not find in Git it would delete."""
+
+
 def build_target_claim(owner: Owner, *, name: str, shape: ClaimShape, labels: dict[str, str], volume: str) -> Object:
     """The claim that the user gets, in the request's namespace, for exactly the PersistentVolume `volume`."""
     claim = _claim(name, owner.namespace, shape)
+    claim["metadata"]["annotations"] = dict(NEVER_PRUNED)
     claim["metadata"]["labels"] = labels | {RESTORED_BY: owner.uid}
     claim["spec"]["volumeName"] = volume
     return claim
