@@ -23,7 +23,7 @@ from recoup.engine.log.rules import objection
 from recoup.engine.log.sets import Sets, StoredSets, collision
 from recoup.engine.log.state import LogState
 from recoup.engine.stores.base import Store
-from recoup.errors import Integrity, Invalid, NotFound, Retryable
+from recoup.errors import Integrity, Invalid, NotFound, RecoupError, Retryable
 from recoup.typeinfo import build_type_info
 
 _FIRST_BATCH = 4
@@ -65,17 +65,20 @@ class Log:
         self._clock = clock
         self._pause = pause
         self._lock = threading.RLock()
+        self._followed = False
 
     def follow(self) -> LogState:
         """Read up to the head: one request if nothing is new. Raises what the store raises, and Invalid (NewerFormat)."""
         with self._lock:
-            if self.state.next_seq and not self._read_batch(1, map):
+            if (self.state.next_seq or self._followed) and not self._read_batch(1, map):
+                self._followed = True
                 return self.state
             build_type_info()
             with ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="log") as pool:
                 batch = _FIRST_BATCH
                 while self._read_batch(batch, pool.map):
                     batch = min(batch * 2, _MAX_BATCH)
+            self._followed = True
             return self.state
 
     def beyond_head(self) -> int:
@@ -104,16 +107,22 @@ class Log:
         """
         nonce = os.urandom(ID_BYTES)
         with self._lock:
-            self.follow()
-            for conflict in range(_MAX_CONFLICTS):
-                reason = guard(self.state) if guard is not None else None
-                if reason is not None:
-                    raise LogRejected(f"{type(body).__name__.upper()} was not appended to the log: {reason}")
-                entry = self._try_append(body, key, nonce, init_ids)
-                if entry is not None:
-                    return entry
-                self._pause(random.uniform(0, min(2.0, 0.02 * 2 ** min(conflict, 8))))  # noqa: S311 - jitter, not a secret
+            newest = not self._followed  # a prefix read earlier will do: if the log went on, the create below fails
+            if newest:
                 self.follow()
+            for conflict in range(_MAX_CONFLICTS):
+                try:
+                    speaker = self._may_speak(body, key, init_ids, guard)
+                except RecoupError:
+                    if newest:
+                        raise
+                else:
+                    entry = self._try_append(body, key, nonce, speaker)
+                    if entry is not None:
+                        return entry
+                    self._pause(random.uniform(0, min(2.0, 0.02 * 2 ** min(conflict, 8))))  # noqa: S311 - jitter, not a secret
+                self.follow()
+                newest = True
         raise Retryable(f"the log of vault {self._vault_id.hex()} was taken by others {_MAX_CONFLICTS} times: try again later")
 
     def _read_batch(self, size: int, run: Callable[[Callable[[str], bytes | None], list[str]], Iterable[bytes | None]]) -> bool:
@@ -140,14 +149,21 @@ class Log:
                 return b""
             raise Retryable(f"{name} could not be read whole: {error}") from error
 
-    def _try_append(self, body: Body, key: SigningKey | None, nonce: bytes, init_ids: tuple[bytes, bytes] | None) -> Entry | None:
+    def _may_speak(
+        self, body: Body, key: SigningKey | None, init_ids: tuple[bytes, bytes] | None, guard: Callable[[LogState], str | None] | None
+    ) -> tuple[Signer, int, bytes, bytes]:
+        """What `_speaker` says, if neither the caller nor the rules object to the entry on the prefix read so far."""
+        state, speaker = self.state, self._speaker(body, key, init_ids)
+        reason = (guard(state) if guard is not None else None) or objection(state, body, *speaker[:2]) or collision(state, body, self._sets)
+        if reason is not None:
+            raise LogRejected(f"{type(body).__name__.upper()} was not appended to the log: {reason}")
+        return speaker
+
+    def _try_append(self, body: Body, key: SigningKey | None, nonce: bytes, speaker: tuple[Signer, int, bytes, bytes]) -> Entry | None:
         """One attempt at the next seq: the entry if it is ours now, None if somebody else's stands there."""
         state = self.state
         seq = state.next_seq
-        role, generation, repo_id, location_id = self._speaker(body, key, init_ids)
-        reason = objection(state, body, role, generation) or collision(state, body, self._sets)
-        if reason is not None:
-            raise LogRejected(f"{type(body).__name__.upper()} was not appended to the log: {reason}")
+        role, generation, repo_id, location_id = speaker
         place = (repo_id, self._vault_id, location_id, seq, state.previous, int(self._clock() * 1000), nonce)
         data = encode_entry(Head(TYPE_OF[type(body)], role, generation, *place), body, key)
         name = log_name(self._vault_id, seq)
