@@ -34,6 +34,8 @@ COMMANDS = {
     "pin": "Keep a recovery point, whatever retention says.",
     "unpin": "Let retention decide about a recovery point again.",
     "replicate": "Copy vaults to another location.",
+    "heal": "Bring back what a location lost, from other locations.",
+    "prune": "Delete what no recovery point needs.",
     "doctor": "Probe a location: is it reachable, atomic, complete, on time?",
     "controller": "Run the operator in a cluster.",
     "keys-job": "Make a vault's keys and hand them out; run by the operator.",

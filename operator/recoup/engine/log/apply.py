@@ -33,7 +33,7 @@ from recoup.engine.log.bodies import (
     Unpin,
 )
 from recoup.engine.log.entries import Entry, Head
-from recoup.engine.log.facts import Attested, Committed, Facts, Noted, Session
+from recoup.engine.log.facts import Attested, Committed, Facts, Forgotten, Noted, Session
 from recoup.engine.log.mirror import home_entry, subject_of
 
 
@@ -145,8 +145,9 @@ def _upkeep(facts: Facts, head: Head, body: Forget | Condemn | Sweep | Index) ->
     match body:
         case Forget():
             for point in body.points:
-                del facts.commits[point]
-                facts.forgotten[point] = head.seq
+                gone = facts.commits.pop(point)
+                bare = msgspec.structs.replace(gone.body, ticket=b"", record=b"")
+                facts.forgotten[point] = Forgotten(head.seq, replace(gone, body=bare))
             if body.policy_uid:
                 facts.policy_generations[body.policy_uid] = body.policy_generation
             facts.last_shrinking = head.seq

@@ -173,8 +173,10 @@ class Condemn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Stored bytes of all of them."""
     unnamed: bool
     """No recovery point, forgotten or not, named them when they were found: an unfinished session may still be going to."""
+    marked: int
+    """Where the log ended when the sweeper computed what is live: a SWEEP by somebody else since then makes it void."""
     live_objects: int
-    """Objects that were live when it was decided. What the next decision is compared with."""
+    """Objects that were live then. What the next decision is compared with."""
     finished: tuple[int, ...] = ()
     """SWEEPs whose deletes were all seen to be done."""
 

@@ -68,6 +68,16 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A point that is not live any more: what its set named is what a sweep may find."""
+
+    seq: int
+    """Of the FORGET."""
+    commit: Committed
+    """Without ticket and record."""
+
+
+@dataclass(frozen=True, slots=True)
 class Attested:
     seq: int
     time: int
@@ -103,8 +113,8 @@ class Facts:
     commits: dict[bytes, Committed] = field(default_factory=dict)
     """Live recovery points by manifest digest, in log order."""
     attests: list[Attested] = field(default_factory=list)
-    forgotten: dict[bytes, int] = field(default_factory=dict)
-    """Seq of the FORGET of each point that was live once, by manifest digest."""
+    forgotten: dict[bytes, Forgotten] = field(default_factory=dict)
+    """Every point that was live once, by manifest digest."""
     pinned: dict[bytes, Noted[Pin]] = field(default_factory=dict)
     adopted: dict[str, str] = field(default_factory=dict)
     """Policy UID that owns the points of another one by ADOPT."""

@@ -61,6 +61,10 @@ class StoredSets:
         for digest in digests:
             yield from decode_list(self._get(ObjectRef(digest), MAX_LIST_BYTES), f"object list {digest.hex()}")
 
+    def node(self, ref: ObjectRef) -> bytes:
+        """A node of an object set, by where it is here."""
+        return self._get(ref, MAX_SET_BYTES)
+
     def _get(self, ref: ObjectRef, limit: int) -> bytes:
         name = object_name(self._vault, "x", ref.digest, ref.incarnation)
         try:
@@ -114,6 +118,15 @@ def _named(state: Facts, commit: Committed, since: int, sets: Sets) -> str | Non
 
 
 def _swept(state: Facts, body: Sweep, sets: Sets) -> str | None:
+    lists = [
+        digest for seq, noted in state.condemned.items() if seq >= body.marked and seq != body.condemned for digest in noted.body.lists
+    ]
+    lists += [digest for seq, swept in state.swept.items() if seq >= body.marked for digest in swept.body.lists]
+    merged = [digest for digest, seq in state.merged_segments.items() if seq >= body.marked]
+    named = sorted((digest, 0) for digest in [*lists, *body.lists, *merged])
+    found = first_common(named, ((row.digest, 0) for row in sets.listed(body.lists))) if body.lists else None
+    if found is not None:
+        return f"object {found[0].hex()} was named by another entry meanwhile"
     for commit in state.commits.values():
         if commit.named_at < body.marked or not body.lists:
             continue

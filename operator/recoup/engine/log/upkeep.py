@@ -45,6 +45,11 @@ def upkeep_objection(state: Facts, body: Adopt | Forget | Pin | Unpin | Condemn 
             return None if body.kind.isalnum() else "EVIDENCE names no kind"
 
 
+def open_since(state: Facts, seq: int) -> int:
+    """How many sessions have not ended whose first OPEN is before `seq`."""
+    return sum(not session.ended and min(session.opens, default=seq) < seq for session in state.sessions.values())
+
+
 def policy_of(state: Facts, commit: Committed) -> str:
     """UID of the policy that owns the point, after every ADOPT; empty for a point without a ticket."""
     if not commit.body.ticket:
@@ -80,6 +85,8 @@ def _forget(state: Facts, body: Forget) -> str | None:
 def _condemn(state: Facts, body: Condemn) -> str | None:
     if not body.lists or not _are_digests(body.lists) or body.objects <= 0 or body.size < 0 or body.live_objects < 0:
         return "CONDEMN names nothing, or is malformed"
+    if not 0 <= body.marked <= state.next_seq or any(seq >= body.marked for seq in state.swept):
+        return "somebody else swept since it was decided what is live"
     return None if all(seq in state.swept for seq in body.finished) else "CONDEMN calls a SWEEP finished that is none"
 
 
@@ -94,9 +101,9 @@ def _sweep(state: Facts, body: Sweep) -> str | None:
     if state.breaks:
         return f"LogForked: what entry {state.breaks[0]} follows was damaged or replaced, nothing may be deleted"
     if body.objects and condemned.body.unnamed:
-        older = [s for s in state.sessions.values() if not s.ended and min(s.opens, default=state.next_seq) < body.condemned]
+        older = open_since(state, body.condemned)
         if older:
-            return f"{len(older)} sessions were open when the objects were condemned and are so still: the objects may be theirs"
+            return f"{older} sessions were open when the objects were condemned and are so still: the objects may be theirs"
     return None
 
 

@@ -1,0 +1,238 @@
+"""`prune`: condemn what nothing live needs, sweep what was condemned long enough, delete it (docs/retention.md).
+
+Runs beside writers, other sweepers and itself without a lock: what it decides counts only if the log, where the entry comes to stand,
+still allows it. Stopped anywhere, the next run goes on. Whatever is unclear (a fork, a gap, a set that cannot be read) ends it before
+anything is deleted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+from recoup.engine.keys.signing import SigningKey
+from recoup.engine.log.bodies import Abort, Condemn, Sweep
+from recoup.engine.log.facts import Facts
+from recoup.engine.log.follow import Log, LogRejected
+from recoup.engine.log.sets import StoredSets
+from recoup.engine.log.upkeep import open_since
+from recoup.engine.maintenance.delete import Deleted, check_sweep, delete_all
+from recoup.engine.maintenance.garbage import ListWriter
+from recoup.engine.maintenance.look import Due, Look, look, surviving
+from recoup.engine.records.objectlist import Listed
+from recoup.errors import Integrity, Retryable
+from recoup.report import Progress
+from recoup.typeinfo import build_type_info
+
+GRACE: Final = timedelta(days=7)
+DEAD_AFTER: Final = timedelta(days=30)
+SHRINK_LIMIT: Final = 0.8
+"""Of the live objects at the last decision: fewer without a FORGET or REPLACE since are not believed."""
+_ATTEMPTS: Final = 5
+_THREADS: Final = 16
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """How to prune."""
+
+    grace: timedelta = GRACE
+    """Between CONDEMN and SWEEP."""
+    dead_after: timedelta = DEAD_AFTER
+    """A session whose last OPEN is so old is ended."""
+    dry_run: bool = False
+    threads: int = _THREADS
+
+
+@dataclass
+class Waiting:
+    """A CONDEMN that was not swept. Times are milliseconds since 1970."""
+
+    seq: int
+    objects: int
+    size: int
+    due: int
+    sessions: int = 0
+    """Unfinished sessions to which the objects may belong; if there are any, it waits for them."""
+
+
+@dataclass
+class Pruned:
+    """What a run did, or in a dry run would do. Bytes are stored bytes."""
+
+    live_objects: int = 0
+    objects: int = 0
+    size: int = 0
+    """What the location held before, in the areas of objects."""
+    ended_sessions: int = 0
+    condemned_objects: int = 0
+    condemned_size: int = 0
+    swept_objects: int = 0
+    swept_size: int = 0
+    deleted: Deleted = field(default_factory=Deleted)
+    waiting: list[Waiting] = field(default_factory=list)
+    strange: int = 0
+    """Names where objects stand that are no object's; nobody touches them."""
+
+
+def prune(log: Log, signer: SigningKey, wishes: Wishes, progress: Progress, *, now: float | None = None) -> Pruned:
+    """Prune once. `now`: seconds since 1970. Raises Integrity, nothing deleted, if it is not clear what is live; what the store raises."""
+    milliseconds = int((time.time() if now is None else now) * 1000)
+    build_type_info()
+    pool = ThreadPoolExecutor(wishes.threads, thread_name_prefix="prune")
+    try:
+        result = _Run(log, signer, wishes, progress, milliseconds, pool).run()
+    except BaseException as error:
+        pool.shutdown(wait=isinstance(error, Exception), cancel_futures=True)
+        raise
+    finally:
+        progress.end()
+    pool.shutdown()
+    return result
+
+
+def check_log(log: Log) -> None:
+    """Raise Integrity unless the log is whole as far as can be seen: otherwise there may be points that nobody here knows of."""
+    state, head = log.follow(), -1
+    state.require_identity()
+    if state.breaks:
+        what = f"what entry {state.breaks[0]} follows was damaged or replaced in the store"
+        raise Integrity(f"LogForked: {what}; nothing is deleted until that entry is brought back from another copy", reason="LogForked")
+    if state.lost and max(state.lost) == state.next_seq - 1:
+        what = f"entry {max(state.lost)}, the last of the log, is not what a key of this vault signed"
+        raise Integrity(f"{what}: it may have been a recovery point's; nothing is deleted until another entry follows", reason="LogDamaged")
+    beyond = 1
+    while beyond and log.follow().next_seq != head:  # somebody may be appending
+        head = log.state.next_seq
+        beyond = log.beyond_head()
+    if beyond:
+        what = f"entry {head} of the log is missing though {beyond} later ones are there"
+        raise Integrity(
+            f"{what}: recovery points from it on are not seen, so nothing is deleted; see `recoup verify --level 0`", reason="LogGap"
+        )
+
+
+class _Run:
+    def __init__(self, log: Log, signer: SigningKey, wishes: Wishes, progress: Progress, now: int, pool: Executor) -> None:
+        self._log, self._signer, self._wishes, self._progress, self._now, self._pool = log, signer, wishes, progress, now, pool
+        self._sets = StoredSets(log.store, log.state.vault_id)
+        self._result = Pruned()
+
+    def run(self) -> Pruned:
+        check_log(self._log)
+        self._end_dead_sessions()
+        rejected: LogRejected | None = None
+        for _ in range(_ATTEMPTS):
+            try:
+                self._once()
+            except LogRejected as error:  # the log went on and what was seen counts no longer: look again
+                rejected = error
+                check_log(self._log)
+            else:
+                return self._result
+        raise Retryable(f"the vault changed {_ATTEMPTS} times while it was looked at, nothing unclear was deleted: try again ({rejected})")
+
+    def _once(self) -> None:
+        state, result, wishes = self._log.state, self._result, self._wishes
+        seen = look(self._log.store, state, self._due(state), self._pool, self._progress, put=not wishes.dry_run)
+        result.live_objects, result.objects, result.size, result.strange = seen.live_objects, seen.objects, seen.size, seen.strange
+        _check_shrinking(state, seen)
+        if wishes.dry_run:
+            self._report(seen)
+            return
+        finished = self._delete_leftovers(seen)
+        due = [*seen.due]
+        for writer, unnamed in ((seen.named, False), (seen.unnamed, True)):
+            if writer.objects:
+                due += self._condemn(seen, writer, finished, unnamed=unnamed)
+                finished = ()
+        for one in due:
+            self._sweep(seen, one)
+        self._note_waiting()
+
+    def _due(self, state: Facts) -> set[int]:
+        grace = self._wishes.grace // timedelta(milliseconds=1)
+        return {seq for seq, noted in state.condemned.items() if not grace or noted.time + grace <= self._now}
+
+    def _end_dead_sessions(self) -> None:
+        state = self._log.state
+        limit = self._now - self._wishes.dead_after // timedelta(milliseconds=1)
+        dead = [(ident, session) for ident, session in state.sessions.items() if not session.ended and session.opened_at <= limit]
+        for ident, session in dead if state.at_home else []:
+            if not self._wishes.dry_run:
+                try:
+                    self._log.append(Abort(ident, max(session.opens)), self._signer)
+                except LogRejected:
+                    continue  # it went on, or ended by itself
+            self._result.ended_sessions += 1
+
+    def _condemn(self, seen: Look, writer: ListWriter, finished: tuple[int, ...], *, unnamed: bool) -> list[Due]:
+        """Append the CONDEMN. It is due at once only without a grace."""
+        lists, objects, size = tuple(writer.lists), writer.objects, writer.size
+        body = Condemn(lists, objects, size, unnamed, seen.marked, seen.live_objects, finished)
+        entry = self._log.append(body, self._signer)
+        self._result.condemned_objects += objects
+        self._result.condemned_size += size
+        return [] if self._wishes.grace else [Due(entry.head.seq, body)]
+
+    def _sweep(self, seen: Look, due: Due) -> None:
+        if due.body.unnamed and open_since(self._log.state, due.seq):
+            return
+        writer = ListWriter(self._log.store, self._log.state.vault_id)
+        lists = surviving(self._sets, due, writer)
+        entry = self._log.append(Sweep(due.seq, seen.marked, lists, writer.objects, writer.size, seen.live_objects), self._signer)
+        self._result.swept_objects += writer.objects
+        self._result.swept_size += writer.size
+        check_sweep(self._log.store, self._log.state, entry)
+        self._progress.start("deleting", bytes_total=writer.size, files_total=writer.objects)
+        self._delete(self._sets.listed(lists))
+
+    def _delete_leftovers(self, seen: Look) -> tuple[int, ...]:
+        """Finish the deletes of a run that was stopped; the SWEEPs of which nothing is left."""
+        refused = self._result.deleted.refused
+        if seen.leftovers:
+            self._progress.start("deleting", files_total=len(seen.leftovers))
+            self._delete(seen.leftovers)
+        before = {seq for seq in self._log.state.unfinished if seq < seen.marked}
+        return tuple(sorted(before)) if self._result.deleted.refused == refused else ()
+
+    def _delete(self, rows: Iterable[Listed]) -> None:
+        delete_all(self._log.store, self._log.state.vault_id, rows, self._pool, self._progress, self._result.deleted)
+
+    def _report(self, seen: Look) -> None:
+        """What a run without --dry-run would do now."""
+        result, at_once = self._result, not self._wishes.grace
+        for writer in (seen.named, seen.unnamed):
+            result.condemned_objects += writer.objects
+            result.condemned_size += writer.size
+        for one in seen.due:
+            if not (one.body.unnamed and open_since(self._log.state, one.seq)):
+                result.swept_objects += one.body.objects - len(one.taken)
+                result.swept_size += one.body.size
+        if at_once:
+            fresh = [seen.named, *([] if open_since(self._log.state, seen.marked) else [seen.unnamed])]
+            result.swept_objects += sum(writer.objects for writer in fresh)
+            result.swept_size += sum(writer.size for writer in fresh)
+        self._note_waiting()
+
+    def _note_waiting(self) -> None:
+        grace = self._wishes.grace // timedelta(milliseconds=1)
+        for seq, noted in self._log.state.condemned.items():
+            sessions = open_since(self._log.state, seq) if noted.body.unnamed else 0
+            self._result.waiting.append(Waiting(seq, noted.body.objects, noted.body.size, noted.time + grace, sessions))
+
+
+def _check_shrinking(state: Facts, seen: Look) -> None:
+    if state.last_live is None:
+        return
+    seq, before = state.last_live
+    if seen.live_objects < before * SHRINK_LIMIT and state.last_shrinking < seq:
+        raise Integrity(
+            f"{seen.live_objects} objects are live, {before} were at entry {seq} of the log, and nothing was forgotten since: "
+            "something is wrong with the log or the object sets here, nothing is deleted; run `recoup verify`",
+            reason="LiveSetShrank",
+        )
