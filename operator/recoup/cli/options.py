@@ -10,11 +10,12 @@ import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from recoup.errors import Usage
+from recoup.errors import KeyUnavailable, Usage
 
 if TYPE_CHECKING:
     from recoup.engine.keys.given import Given
@@ -56,9 +57,13 @@ class Location:
 
 @dataclass(frozen=True)
 class KeyOptions:
-    """Which keys to use and which vault is meant. All may be absent; `unlock` says so."""
+    """Which keys to use and which vault is meant. All may be absent; `unlock` says so.
+
+    keys_dir: a folder with a folder per key. A key that is not there is missed only if none of the others opens the vault.
+    """
 
     key_files: tuple[str, ...]
+    keys_dir: str | None
     passphrase_files: tuple[str, ...]
     aws_kms: tuple[str, ...]
     vault: str | None
@@ -68,13 +73,14 @@ class KeyOptions:
     @property
     def given(self) -> bool:
         """Whether there is any key to open a vault with."""
-        return bool(self.key_files or self.passphrase_files or self.aws_kms)
+        return bool(self.key_files or self.keys_dir or self.passphrase_files or self.aws_kms)
 
     def read(self) -> Given:
         """Read the keys, of which there may be none. Raises KeyUnavailable, Invalid."""
-        from recoup.engine.keys.given import read_keys
+        from recoup.engine.keys.given import find_keys, read_keys
 
-        return read_keys(self.key_files, self.passphrase_files, self.aws_kms)
+        found = find_keys(Path(self.keys_dir))[0] if self.keys_dir else []
+        return read_keys([*self.key_files, *found], self.passphrase_files, self.aws_kms)
 
     def unlock(self, store: Store, keys: Given | None = None) -> Unlocked:
         """Open the vault that is meant, with `keys` if they were read already; its log has been followed on return."""
@@ -83,7 +89,17 @@ class KeyOptions:
         if not self.given:
             raise Usage("no key: give --key-file FILE (made by `recoup keygen FILE`), --passphrase-file FILE or --aws-kms ARN")
         given = self.read() if keys is None else keys
-        return unlock(store, given, vault=self.vault, fingerprint=self.fingerprint, trust_new=self.trust_new)
+        try:
+            return unlock(store, given, vault=self.vault, fingerprint=self.fingerprint, trust_new=self.trust_new)
+        except KeyUnavailable as error:
+            raise self._with_missing(error) from error
+
+    def _with_missing(self, error: KeyUnavailable) -> KeyUnavailable:
+        """The same error with the names of the keys that were not there to be tried."""
+        from recoup.engine.keys.given import find_keys
+
+        missing = find_keys(Path(self.keys_dir))[1] if self.keys_dir else []
+        return KeyUnavailable(f"{error}; not there to be tried: {', '.join(missing)}") if missing else error
 
 
 class ByteSize(click.ParamType[int]):
@@ -132,9 +148,11 @@ def key_options(function: Function) -> Function:
     """--key-file, --passphrase-file, --aws-kms, --vault, --fingerprint, --trust-new."""
     vault = "The vault, where the location holds several and the key file names none of them."
     fingerprint = "Fingerprint that `recoup init` printed, where the key file does not carry it."
+    keys = "Directory of keys, each as DIR/NAME/key. One that is missing is told only if none of the others opens the vault."
     trust = "Accept the vault though its fingerprint is not known. Only if you are sure that nobody planted it."
     options: tuple[Callable[[Function], Function], ...] = (
         opening_options("", "Key file; may be given several times."),
+        _option("--keys-dir", "keys_dir", "DIR", keys, type=click.Path(exists=True, file_okay=False)),
         _option("--vault", "vault", "HEX", vault),
         _option("--fingerprint", "fingerprint", "TEXT", fingerprint),
         click.option("--trust-new", is_flag=True, help=trust),

@@ -112,3 +112,32 @@ def test_the_help_of_both_loads_no_engine() -> None:
         "assert not {'boto3', 'cryptography', 'kopf', 'recoup.engine.vault'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+def test_of_a_folder_of_keys_one_that_opens_is_enough(tmp_path: Path, key: Path, place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a restore pod has them: each Secret a folder, empty if the Secret does not exist."""
+    run(["init", "--location", place, "--key-file", str(key)])
+    folder = tmp_path / "keys"
+    for name in ("cold", "daily"):
+        (folder / name).mkdir(parents=True)
+    asked = ["snapshots", "--location", place, "--keys-dir", str(folder)]
+    assert run(asked) == 40
+    assert "not there to be tried: cold, daily" in capsys.readouterr().err
+    (folder / "daily" / "key").write_bytes(key.read_bytes())
+    assert run(asked) == 0
+    assert "cold" not in capsys.readouterr().err
+
+
+def test_a_key_that_is_not_there_is_named_when_none_opens(
+    tmp_path: Path, key: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["init", "--location", place, "--key-file", str(key)])
+    folder = tmp_path / "keys"
+    for name in ("cold", "other"):
+        (folder / name).mkdir(parents=True)
+    run(["keygen", str(folder / "other" / "key")])
+    capsys.readouterr()
+    assert run(["snapshots", "--location", place, "--keys-dir", str(folder)]) == 40
+    told = capsys.readouterr().err
+    assert "not there to be tried: cold" in told
+    assert "other" not in told.rpartition("not there")[2]

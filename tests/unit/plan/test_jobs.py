@@ -193,3 +193,27 @@ def test_names_fit_and_differ_for_owners_with_long_names() -> None:
     }
     assert len(names) == 4
     assert all(len(name) <= 63 and name[-1].isalnum() for name in names)
+
+
+def test_a_restore_starts_with_those_keys_that_are_there() -> None:
+    """One of several is enough. The only one is waited for, and so is each of those that a new vault is to have."""
+    secrets = tuple(EncryptionKey(name=name, secret=SecretKey(secret_ref=Reference(name=f"key-{name}"))) for name in ("daily", "cold"))
+    several = structs.replace(LOCATION, encryption=Encryption(keys=secrets))
+    made = build_restore_job(
+        OWNER, AROUND, several, name="restore-1", volume_uid="data-0", attempt=1, vault=VAULT, fingerprint="rcf1-abc",
+        manifest="6f1c" * 16, claim="claim", volume_mode="Filesystem", node_affinity=None,
+    )  # fmt: skip
+    arguments = container(made)["args"]
+    assert arguments[arguments.index("--keys-dir") + 1] == "/recoup/keys"
+    assert "--key-file" not in arguments
+    assert {mount["mountPath"] for mount in container(made)["volumeMounts"]} >= {"/recoup/keys/daily", "/recoup/keys/cold"}
+    assert keys_of(made) == {"key-daily": True, "key-cold": True}
+    assert keys_of(restore()) == {"recoup-key": False}
+    first = build_keys_job(OWNER, AROUND, several, name="keys", attempt=1, vault=VAULT, namespace="shop", namespace_uid="uid-1")
+    assert keys_of(first) == {"key-daily": False, "key-cold": False}
+
+
+def keys_of(job: Job) -> dict[str, bool]:
+    """Secrets mounted as keys, and whether the pod starts without them."""
+    mounted = [volume["secret"] for volume in pod(job)["volumes"] if volume["name"].startswith("key-")]
+    return {secret["secretName"]: secret.get("optional", False) for secret in mounted}

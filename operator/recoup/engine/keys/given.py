@@ -1,4 +1,4 @@
-"""The KEKs that a command was given, of whatever kind: files, passphrases, names of keys in a service.
+"""The KEKs that a command was given, of whatever kind: files, folders of files, passphrases, names of keys in a service.
 
 Reads files; asks no service and opens nothing. What the vault makes of them: `engine/unlock.py`, `engine/vault.py`.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from recoup.engine.keys.kek import Recipient
 from recoup.engine.keys.keyfile import KeyFile, read_key_file
 from recoup.engine.keys.wraps import Both, Wrapper
+from recoup.errors import KeyUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,20 @@ class Given:
     def closing(self) -> list[Wrapper]:
         """Those that a keyring can be wrapped to: all."""
         return [*self.opening, *self.recipients]
+
+
+KEY = "key"
+"""The name of the key file in each folder of a folder of keys, as in a Secret."""
+
+
+def find_keys(folder: Path) -> tuple[list[Path], list[str]]:
+    """The key files NAME/key of a folder, and the names of those that should be there but are not. Raises KeyUnavailable."""
+    try:
+        places = sorted(place for place in folder.iterdir() if place.is_dir())
+    except OSError as error:
+        raise KeyUnavailable(f"folder of keys {folder} cannot be read: {error.strerror}") from None
+    files = [place / KEY for place in places]
+    return [file for file in files if file.exists()], [file.parent.name for file in files if not file.exists()]
 
 
 def read_keys(

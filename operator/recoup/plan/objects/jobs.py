@@ -27,6 +27,9 @@ from recoup.plan.observed import Surroundings
 API_VERSION = "batch/v1"
 KIND = "Job"
 
+KEYS = "/recoup/keys"
+"""Where a pod finds keys: each Secret as a folder."""
+
 KEYS_JOB_KEPT = 600
 """Seconds that an ended keys Job stays if nobody removes it: the run that made it may be gone, and its owner is the location."""
 
@@ -66,7 +69,7 @@ def build_restore_job(
 ) -> Object:  # fmt: skip
     """Fill the PVC `claim` with the recovery point `manifest`, comparing what was written."""
     volumes, mounts, annotations = store_parts(location, {})
-    key_volumes, key_mounts, key_arguments = _keys(location.encryption.keys)
+    key_volumes, key_mounts, key_arguments = _any_key(location.encryption.keys)
     target, mount, device = _data_volume(claim, volume_mode, "target", read_only=False)
     arguments = [
         "restore", *store_arguments(location), "--vault", vault, *(("--fingerprint", fingerprint) if fingerprint else ()),
@@ -135,6 +138,18 @@ def _job(name: str, namespace: str, labels: dict[str, str], template: Object) ->
     }
 
 
+def _any_key(keys: Sequence[EncryptionKey]) -> tuple[list[Object], list[Object], list[str]]:
+    """The same for a pod to which one of several keys is enough: it starts with the Secrets that are there.
+
+    The only key is waited for instead: as long as its Secret is missing, the pod's condition names it, and it starts by itself.
+    """
+    volumes, mounts, arguments = _keys(keys)
+    if len(volumes) < 2:
+        return volumes, mounts, arguments
+    optional = [volume | {"secret": volume["secret"] | {"optional": True}} for volume in volumes]
+    return optional, mounts, ["--keys-dir", KEYS]
+
+
 def _keys(keys: Sequence[EncryptionKey]) -> tuple[list[Object], list[Object], list[str]]:
     """Volumes, mounts and arguments of every key that lies in a Secret."""
     volumes: list[Object] = []
@@ -143,8 +158,8 @@ def _keys(keys: Sequence[EncryptionKey]) -> tuple[list[Object], list[Object], li
     for number, key in enumerate(key for key in keys if key.secret):
         assert key.secret is not None
         volumes.append(secret_volume(f"key-{number}", key.secret.secret_ref.name))
-        mounts.append({"name": f"key-{number}", "mountPath": f"/recoup/keys/{key.name}", "readOnly": True})
-        arguments += ["--key-file", f"/recoup/keys/{key.name}/key"]
+        mounts.append({"name": f"key-{number}", "mountPath": f"{KEYS}/{key.name}", "readOnly": True})
+        arguments += ["--key-file", f"{KEYS}/{key.name}/key"]
     return volumes, mounts, arguments
 
 
