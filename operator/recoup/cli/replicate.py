@@ -60,7 +60,7 @@ def command(
     results: list[Replicated] = []
     with reporting(report) as summary:
         try:
-            for vault_id, root in _chosen(origin, vault, fingerprint):
+            for vault_id, root in chosen(origin, vault, fingerprint):
                 results.append(Replicated(vault_id.hex()))
                 replicate(origin, place, vault_id, Progress(), pinned_root=root, threads=parallelism, done=results[-1])
         finally:
@@ -69,7 +69,7 @@ def command(
         _complain(results)
 
 
-def _chosen(origin: Any, vault: str | None, fingerprint: str | None) -> list[tuple[bytes, bytes | None]]:
+def chosen(origin: Any, vault: str | None, fingerprint: str | None) -> list[tuple[bytes, bytes | None]]:
     """(vault id, pinned root key) of what is to be copied."""
     from recoup.engine.keys.text import decode_fingerprint
     from recoup.engine.unlock import parse_vault

@@ -13,6 +13,7 @@ from recoup.engine.log.bodies import ObjectRef
 from recoup.engine.log.facts import Facts
 from recoup.engine.log.follow import Log
 from recoup.engine.log.state import LogState
+from recoup.engine.records.nodes import ObjectRef as StoredObject
 from recoup.engine.stores.base import Store
 from recoup.engine.stores.failover import FailoverStore, Place
 from recoup.errors import Invalid
@@ -38,6 +39,12 @@ def incarnations(facts: Facts, digest: bytes) -> list[int]:
     """Under which incarnations a location may hold an object, best first: healed ones, then the one that its entries name."""
     named = facts.incarnations.get(digest, 0)
     return [ref.incarnation for ref in facts.candidates(ObjectRef(digest, named))]
+
+
+def standing(facts: Facts, ref: StoredObject) -> ObjectRef:
+    """Under which incarnation the location should hold an object that refs or sets name."""
+    named = ref.incarnation if facts.at_home else facts.incarnations.get(ref.digest, 0)
+    return facts.candidates(ObjectRef(ref.digest, named))[0]
 
 
 class _LogElsewhere:

@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from recoup.engine.format.kinds import MAX_OBJECT_BYTES, Area
 from recoup.engine.format.names import digest_of, object_name
-from recoup.engine.records.nodes import ObjectRef
 from recoup.engine.stores.base import Store
 from recoup.errors import Cancelled, Integrity, NotFound
 from recoup.report import Progress
@@ -99,28 +98,29 @@ class Copier:
         self._expect = False
         """Whether the last object looked at stood here already: then the next one may, and is asked for before it is fetched."""
 
-    def copy(self, wanted: Iterable[Wanted]) -> tuple[list[ObjectRef], list[Integrity]]:
-        """Have all of them here. Returns the objects whose incarnation here is not 0, and why some cannot be had.
+    def copy(self, wanted: Iterable[Wanted]) -> tuple[list[Wanted], list[Integrity]]:
+        """Have all of them here. Returns those that stand here under another incarnation than 0 (`first`; with `look` only those that
+        were bad), and why some cannot be had.
 
         Raises what the stores raise when one is away; what was copied until then stays and is found by the next run.
         """
-        raised: list[ObjectRef] = []
+        raised: list[Wanted] = []
         lost: list[Integrity] = []
-        waiting: deque[Future[ObjectRef]] = deque()
+        waiting: deque[Future[Wanted]] = deque()
 
         def settle() -> None:
             try:
-                ref = waiting.popleft().result()
+                one = waiting.popleft().result()
             except Integrity as error:
                 lost.append(error)
             else:
-                if ref.incarnation:
-                    raised.append(ref)
+                if one.first:
+                    raised.append(one)
 
         try:
             try:
-                for one in wanted:
-                    waiting.append(self._pool.submit(self._one, one))
+                for each in wanted:
+                    waiting.append(self._pool.submit(self._one, each))
                     if len(waiting) >= self._threads * _AHEAD:
                         settle()
             except Integrity as error:  # the list itself cannot be read to its end
@@ -137,8 +137,8 @@ class Copier:
         self._stop.set()
         self._pool.shutdown(wait=patient, cancel_futures=True)
 
-    def _one(self, wanted: Wanted) -> ObjectRef:
-        """Have one object here; its incarnation."""
+    def _one(self, wanted: Wanted) -> Wanted:
+        """Have one object here; where it stands now."""
         if self._stop.is_set():
             raise Cancelled("the copying was stopped")
         lowest = wanted.first
@@ -148,7 +148,7 @@ class Copier:
                 size = self._look(object_name(self._vault, wanted.area, wanted.digest, lowest), wanted, self._buffer.view)
                 if size is not None:
                     self._find(size, wanted)
-                    return ObjectRef(wanted.digest, lowest)
+                    return wanted._replace(first=0)
                 lowest += 1
             for incarnation in range(lowest, lowest + _MAX_INCARNATIONS):
                 name = object_name(self._vault, wanted.area, wanted.digest, incarnation)
@@ -156,12 +156,12 @@ class Copier:
                 if not there:
                     held = held or self._fetch(wanted)
                     if self._put(name, held, wanted):
-                        return ObjectRef(wanted.digest, incarnation)
+                        return wanted._replace(first=incarnation)
                 self._expect = True
                 size = reads_back(self._target, name, wanted, self._buffer.view)
                 if size is not None:
                     self._find(size, wanted)
-                    return ObjectRef(wanted.digest, incarnation)
+                    return wanted._replace(first=incarnation)
                 held = 0  # the buffer holds what was found here
                 with self.copied.lock:
                     self.copied.spoilt += 1

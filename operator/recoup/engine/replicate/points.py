@@ -14,7 +14,6 @@ from recoup.engine.keys.tickets import read_ticket
 from recoup.engine.log.bodies import ObjectRef as LoggedObject
 from recoup.engine.log.facts import Committed, Facts
 from recoup.engine.log.sets import Key, StoredSets, swept_keys
-from recoup.engine.records.nodes import ObjectRef
 from recoup.engine.replicate.copier import Copier, Wanted
 from recoup.engine.replicate.sets import Cursor, SetReader
 from recoup.engine.stores.base import Store
@@ -45,10 +44,10 @@ class PointCopier:
         lineage[:] = [*lineage, point][-_BASES:]
         self._newest = point
 
-    def copy(self, point: bytes) -> tuple[list[ObjectRef], list[Integrity]]:
+    def copy(self, point: bytes) -> tuple[list[LoggedObject], list[Integrity]]:
         """Have everything of the point here: the objects whose incarnation here is not 0, and why some cannot be had."""
         commit = self._theirs.commits[point]
-        inherited: list[ObjectRef] = []
+        inherited: list[LoggedObject] = []
         try:
             count = size = 0
             for wanted in self._missing(commit, []):
@@ -58,14 +57,14 @@ class PointCopier:
         except Integrity as error:
             return [], [error]
         raised, lost = self._copier.copy(self._missing(commit, inherited))
-        return [*raised, *inherited], lost
+        return [*(LoggedObject(one.digest, one.first) for one in raised), *inherited], lost
 
     def _expect(self, count: int, size: int) -> None:
         progress = self._progress
         progress.files_total = (progress.files_total or 0) + count
         progress.bytes_total = (progress.bytes_total or 0) + size
 
-    def _missing(self, commit: Committed, inherited: list[ObjectRef]) -> Iterator[Wanted]:
+    def _missing(self, commit: Committed, inherited: list[LoggedObject]) -> Iterator[Wanted]:
         """What is not here. `inherited` takes what is here under another incarnation than 0."""
         bases = self._bases(commit)
         known = Cursor(heapq.merge(*(self._keys(base) for base in bases)))
@@ -74,7 +73,7 @@ class PointCopier:
             here, gone = known.highest(wanted.digest), swept.highest(wanted.digest)
             if here is not None and not self._is_damaged(wanted.digest, here):
                 if here:
-                    inherited.append(ObjectRef(wanted.digest, here))
+                    inherited.append(LoggedObject(wanted.digest, here))
                 continue
             first = self._mine.incarnation_of(wanted.digest)
             if gone is not None:

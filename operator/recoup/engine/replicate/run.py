@@ -179,7 +179,7 @@ class _Run:
             first = lost[0]
             self._result.lost.append(Lost(offered.point.hex(), first.reason, str(first), len(lost)))
             return
-        incarnations = self._heal_some([LoggedObject(ref.digest, ref.incarnation) for ref in raised])
+        incarnations = self._heal_some(raised)
         if all(self._append(entry, incarnations) for entry in entries):
             self._points.note(offered.point)
             self._result.points.append(offered.point.hex())

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from recoup.engine.format.kinds import Area
 from recoup.engine.format.names import digest_of, object_name
 from recoup.engine.log.facts import Committed
+from recoup.engine.log.follow import Log
+from recoup.engine.places import here, standing
 from recoup.engine.points import with_incarnation
 from recoup.engine.records.nodes import ObjectRef
 from recoup.engine.records.objectset import MAX_SET_BYTES, iterate_set, set_nodes
@@ -23,6 +25,7 @@ class Live:
     """One object. `size` is None where nothing but its digest is known beforehand."""
 
     ref: ObjectRef
+    """As sets and refs name it; where it stands here may be another incarnation."""
     area: Area
     size: int | None
     sealed: bool
@@ -51,12 +54,15 @@ class LiveSet:
 class LiveReader:
     """Reads the sets of recovery points."""
 
-    def __init__(self, store: Store, vault_id: bytes, findings: Findings) -> None:
-        self._store, self._vault, self._findings = store, vault_id, findings
+    def __init__(self, log: Log, findings: Findings) -> None:
+        self._state, self._vault, self._findings = log.state, log.state.vault_id, findings
+        self.store: Store = here(log)
+        """The objects of this location, wherever they stand in it."""
         self._nodes: dict[ObjectRef, bytes] = {}
 
     def name(self, live: Live) -> str:
-        return object_name(self._vault, live.area, live.ref.digest, live.ref.incarnation)
+        ref = standing(self._state, live.ref)
+        return object_name(self._vault, live.area, ref.digest, ref.incarnation)
 
     def read(self, commits: list[Committed]) -> LiveSet:
         found = LiveSet()
@@ -73,10 +79,11 @@ class LiveReader:
     def _read_one(self, commit: Committed, found: LiveSet) -> None:
         body = commit.body
         found.add(Live(with_incarnation(body, body.manifest), "m", None, sealed=True, needed=True))
-        for segment in body.index_segments:
-            found.add(Live(with_incarnation(body, segment), "x", None, sealed=True, needed=False))
-        if body.cache:
-            found.add(Live(with_incarnation(body, body.cache), "x", None, sealed=True, needed=False))
+        if commit.home_seq is None:  # index segments and the cache's root serve writers, who work at the home only
+            for segment in body.index_segments:
+                found.add(Live(with_incarnation(body, segment), "x", None, sealed=True, needed=False))
+            if body.cache:
+                found.add(Live(with_incarnation(body, body.cache), "x", None, sealed=True, needed=False))
         root = with_incarnation(body, body.object_set)
         for node in set_nodes(self._fetch, root):
             found.add(Live(node, "x", None, sealed=False, needed=True))
@@ -92,7 +99,7 @@ class LiveReader:
 
     def _get(self, name: str, ref: ObjectRef) -> bytes:
         try:
-            data = self._store.get(name, MAX_SET_BYTES)
+            data = self.store.get(name, MAX_SET_BYTES)
         except NotFound as error:
             self._findings.damage(Damage(name, "ObjectMissing", "it is missing", ref))
             raise Integrity(f"object {name} of its object set is missing", reason="ObjectMissing") from error

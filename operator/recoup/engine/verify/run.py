@@ -12,9 +12,9 @@ from typing import TypeVar
 
 from recoup.engine.format.names import descriptor_name, digest_of, keyring_name
 from recoup.engine.log.bodies import Attest, Damaged
-from recoup.engine.log.bodies import ObjectRef as LoggedObject
 from recoup.engine.log.facts import Committed
 from recoup.engine.log.follow import LogRejected
+from recoup.engine.places import standing
 from recoup.engine.stores.base import Store
 from recoup.engine.vault import Unlocked
 from recoup.engine.verify.findings import Findings
@@ -47,7 +47,7 @@ def verify(
         if level == 0:
             return findings
         progress.start("reading sets")
-        reader = LiveReader(unlocked.log.store, unlocked.identity.vault_id, findings)
+        reader = LiveReader(unlocked.log, findings)
         live = reader.read(commits)
         findings.objects_live = len(live.objects)
         day = int((time.time() if now is None else now) // _DAY)
@@ -56,7 +56,7 @@ def verify(
             (reader.name(one), one, level > 2 or (level == 2 and in_slice(unlocked.reader, one.ref.digest, day)))
             for one in live.objects.values()
         )
-        ObjectChecker(unlocked.log.store, unlocked.reader, level, findings, progress, threads).run(chosen)
+        ObjectChecker(reader.store, unlocked.reader, level, findings, progress, threads).run(chosen)
         _walk(unlocked, live, findings, progress)
         if record:
             findings.recorded = _record(unlocked, live, findings)
@@ -128,7 +128,7 @@ def _record(unlocked: Unlocked, live: LiveSet, findings: Findings) -> str:
         for part in _parts(good):
             unlocked.log.append(Attest(findings.level, tuple(part), findings.objects, findings.bytes_read), signer)
         known = unlocked.log.state.damaged
-        fresh = [LoggedObject(ref.digest, ref.incarnation) for ref in findings.damages]
+        fresh = [standing(unlocked.log.state, ref) for ref in findings.damages]
         for objects in _parts([ref for ref in fresh if ref not in known]):
             unlocked.log.append(Damaged(tuple(objects), f"verification at level {findings.level}"), signer)
     except (Denied, Retryable, LogRejected) as error:
