@@ -8,7 +8,7 @@ Writing: backup/leaves. Contents: content.py.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 
 import msgspec
@@ -20,6 +20,8 @@ from recoup.errors import Integrity
 
 Path = tuple[bytes, ...]
 Key = tuple[Path, bytes]
+Wanted = Callable[[Key, Key | None], bool]
+"""Whether to read a node that begins with the first key and ends before the second (None: not known, the last)."""
 
 
 class FileType(IntEnum):
@@ -81,6 +83,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     xattrs: tuple[Xattr, ...] = ()
     content: Content | None = None
     """Of a regular file that is not empty."""
+    implied: bool = False
+    """Set by restore/selection.py alone: a directory on the way to what was chosen, itself not chosen. Not stored."""
 
     @property
     def path(self) -> Path:
@@ -121,10 +125,28 @@ def iterate_tree(fetch: Fetch, root: bytes, under: Path = ()) -> Iterator[Entry]
     Integrity for any order, duplicate, name or link between nodes that a writer would not have made.
     """
     order = _Order(check_parents=not under)
-    for listing_path, entry in _leaves(fetch, root, under):
+    for listing_path, entry in _leaves(fetch, root, lambda first, after: _may_hold(first, after, under)):
         order.check(listing_path, entry)
         if _within((*listing_path, entry.name), under):
             yield entry
+
+
+def iterate_paths(fetch: Fetch, root: bytes, paths: Sequence[Path]) -> Iterator[Entry]:
+    """As `iterate_tree`, of several paths at once: their entries, what is below them, and the directories that lead to them."""
+    order = _Order(check_parents=True)
+    for listing_path, entry in _leaves(fetch, root, lambda first, after: any(_leads_to(first, after, path) for path in paths)):
+        own = (*listing_path, entry.name)
+        if any(_within(own, path) or _within(path, own) for path in paths):
+            order.check(listing_path, entry)
+            yield entry
+
+
+def _leads_to(first: Key, after: Key | None, path: Path) -> bool:
+    """Whether a child may hold the entry of `path`, anything below it, or the entry of a directory above it."""
+    if _may_hold(first, after, path):
+        return True
+    above = ((path[:depth], path[depth]) for depth in range(len(path) - 1))
+    return any(first <= key and (after is None or key < after) for key in above)
 
 
 def _within(path: Path, under: Path) -> bool:
@@ -171,7 +193,7 @@ class _Order:
         return self._current[:shared] == path[:shared]
 
 
-def _leaves(fetch: Fetch, node: bytes, under: Path, level: int | None = None) -> Iterator[tuple[Path, Entry]]:
+def _leaves(fetch: Fetch, node: bytes, wanted: Wanted, level: int | None = None) -> Iterator[tuple[Path, Entry]]:
     data = fetch(node, BlockKind.TREE)
     found = level_of(data, "a tree's node")
     if level is not None and found != level:
@@ -186,8 +208,8 @@ def _leaves(fetch: Fetch, node: bytes, under: Path, level: int | None = None) ->
         raise Integrity("the children of a tree's node are not in order")
     for index, child in enumerate(children):
         after = keys[index + 1] if index + 1 < len(keys) else None
-        if _may_hold(keys[index], after, under):
-            yield from _leaves(fetch, child, under, found - 1)
+        if wanted(keys[index], after):
+            yield from _leaves(fetch, child, wanted, found - 1)
 
 
 def _may_hold(first: Key, after: Key | None, under: Path) -> bool:

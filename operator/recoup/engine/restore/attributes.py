@@ -47,6 +47,8 @@ def apply(handle: int | str, entry: Attributed, wishes: Wishes, fetch: FetchXatt
             if not fresh or (entry.uid, entry.gid) != _OURS:
                 os.chown(handle, entry.uid, entry.gid)
             os.chmod(handle, entry.mode)  # noqa: PTH101  # a descriptor
+            if not fresh:
+                _strip(handle, entry)
             os.utime(handle, ns=(entry.mtime, entry.mtime))
             return []
     except (OSError, OverflowError, ValueError):
@@ -54,6 +56,7 @@ def apply(handle: int | str, entry: Attributed, wishes: Wishes, fetch: FetchXatt
     return [
         *_try("owner", lambda: _own(handle, entry)),
         *_try("mode", lambda: os.chmod(handle, entry.mode)),  # noqa: PTH101
+        *([] if fresh else _try("attributes", lambda: _strip(handle, entry))),
         *_apply_xattrs(handle, entry, wishes, fetch),
         *_try("mtime", lambda: os.utime(handle, ns=(entry.mtime, entry.mtime))),
     ]
@@ -123,6 +126,14 @@ def _own(handle: int | str, entry: Attributed) -> None:
     found = os.stat(handle)  # noqa: PTH116
     if (found.st_uid, found.st_gid) != (entry.uid, entry.gid):
         os.chown(handle, entry.uid, entry.gid)
+
+
+def _strip(handle: int | str, entry: Attributed) -> None:
+    """Take away attributes of which the recovery point has none of that name: those that the comparison minds."""
+    wanted = {xattr.name for xattr in entry.xattrs}
+    for name in map(os.fsencode, os.listxattr(handle)):
+        if name.startswith(_COMPARED) and name not in wanted:
+            os.removexattr(handle, name)
 
 
 def _label(xattr: Xattr) -> str:

@@ -1,176 +1,217 @@
-"""Restoring a block device: runs to their offsets, holes punched or zeroed, everything compared by reading it back.
+"""Restoring a block device to a block device or an image file: what differs is written, holes read as zeros, everything is compared.
 
-The target is a block device at least as large as the recorded one, not in use, and blank where it matters: its first MiB must be zeros
-or what this recovery point puts there (an interrupted run of the same restore).
+The first MiB of a device, where partition tables and file systems have their marks, is written last: until then a text stands there that
+says which restore has not ended, so that a crash never leaves what looks whole. An image file has another name meanwhile (places.py).
 """
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import os
-import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 
 from recoup.engine.format.ids import block_id
 from recoup.engine.format.kinds import BlockKind
 from recoup.engine.points import OpenPoint
-from recoup.engine.records.content import Content, Run, iterate_runs, unit_spans
+from recoup.engine.records.content import UNIT, Content, Run, iterate_runs, unit_spans
+from recoup.engine.records.nodes import ID
 from recoup.engine.records.tree import Entry, FileType
-from recoup.engine.restore.attributes import Wishes
-from recoup.engine.restore.beneath import Directories
-from recoup.engine.restore.compare import Comparer
-from recoup.engine.restore.files import Hands, Names
+from recoup.engine.restore.compare import DIFFERS
+from recoup.engine.restore.orders import Existing, Orders
 from recoup.engine.restore.outcome import Outcome
 from recoup.engine.restore.packs import Feeds, Workers
+from recoup.engine.restore.places import Place, open_place
 from recoup.engine.restore.plan import Pending, Planner
+from recoup.engine.restore.spans import dirt, make_hole, write_at, write_differing
+from recoup.engine.restore.survey import compare_runs
 from recoup.errors import Integrity, Invalid
 from recoup.report import Progress
 
-_PUNCH = 0x01 | 0x02  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
-_HEAD = 1 << 20
-_ZEROS = bytes(1 << 20)
-_libc = ctypes.CDLL(None, use_errno=True)
+HEAD = 1 << 20
+"""Bytes at the beginning of a device that are written last."""
+Pieces = Iterable[tuple[Run, tuple[Run, ...]]]
 
 
-def restore_device(point: OpenPoint, path: str, outcome: Outcome, progress: Progress) -> None:
-    """Restore `point`, which is of a block device, to the block device `path`.
+def restore_device(point: OpenPoint, path: str, orders: Orders, outcome: Outcome, progress: Progress) -> None:
+    """Restore `point`, which is of a block device, to the block device or image file `path`.
 
-    Raises Invalid (TargetNotDevice, TargetInUse, TargetTooSmall, TargetNotEmpty), and Integrity if objects are damaged: the device
-    then holds only a part, and says so by nothing but this error.
+    Raises Invalid (TargetNotDevice, TargetInUse, TargetTooSmall, TargetNotEmpty), and Integrity if objects are damaged: the target
+    then holds only a part, and its head or its name says so.
     """
-    content = point.manifest.device
-    assert content is not None
-    with _open(path) as fd:
-        size = os.lseek(fd, 0, os.SEEK_END)
-        if size < content.size:
-            message = f"target {path} has {size} bytes, the recovery point {content.size}; take a device at least as large"
-            raise Invalid(message, reason="TargetTooSmall")
-        _check_blank(point, content, fd, path)
-        entry = Entry((), os.fsencode(path), FileType.REGULAR, 0, 0, 0, 0, content.size)
-        progress.start("restoring", bytes_total=content.size)
-        _write(point, content, fd, entry, outcome, progress)
-        os.fsync(fd)
-        if outcome.damaged.total:
-            reason = outcome.damaged.listed[0][1]
-            raise Integrity(f"not restored whole: {path}: {reason}; what the device holds is of no use as it is", reason="ObjectDamaged")
-        _compare(point, content, fd, entry, outcome, progress)
-        outcome.files = 1
+    content = device_content(point, orders)
+    with open_place(path, content.size, orders.mark(point.id)) as place:
+        if orders.existing is Existing.FAIL and not place.ours:
+            _check_blank(point, content, place)
+        DeviceRestore(point, content, place, orders, outcome, progress).run()
+
+
+def device_content(point: OpenPoint, orders: Orders) -> Content:
+    """The content of a device. Raises Invalid for orders that make sense for files only."""
+    if not orders.choice.everything or orders.into:
+        message = "the recovery point is of a block device: --include, --exclude, --map and --into are for those of files"
+        raise Invalid(message, reason="NotFiles")
+    assert point.manifest.device is not None
+    return point.manifest.device
+
+
+class DeviceRestore:
+    """One restore to an open device or image."""
+
+    def __init__(self, point: OpenPoint, content: Content, place: Place, orders: Orders, outcome: Outcome, progress: Progress) -> None:
+        self._point, self._content, self._place, self._outcome, self._progress = point, content, place, outcome, progress
+        self._entry = Entry((), os.fsencode(place.path), FileType.REGULAR, 0, 0, 0, 0, content.size)
+        self._head = min(HEAD, content.size) if place.device else 0
+        self._survey = place.ours or orders.existing is not Existing.FAIL
+        self._begun = False
+
+    def run(self) -> None:
+        self._progress.start("restoring", bytes_total=self._content.size)
+        if not self._survey or self._place.ours or self._place.wrong_size:
+            self._begin()
+        self._write(self._head, self._content.size)
+        if self._begun or self._differs(0, self._head):
+            self._begin()
+            self._finish()
+        else:
+            self._compare(0, self._content.size)
+            self._outcome.already_there = True
+        self._outcome.files = 1
+
+    def _finish(self) -> None:
+        os.fsync(self._place.fd)
+        self._compare(self._head, self._content.size)
+        self._progress.start("finishing", bytes_total=self._head)
+        self._write(0, self._head)
+        self._compare(0, self._head, phase="finishing")
+        os.fsync(self._place.fd)
+        self._place.complete()
+
+    def _begin(self) -> None:
+        """From here on the target says that it is incomplete."""
+        if not self._begun:
+            self._begun = True
+            self._place.begin(self._head)
+
+    def _write(self, start: int, end: int) -> None:
+        """Write what differs in a range (everything, unless the target is surveyed)."""
+        sink = _DeviceSink(self._place.fd, self._outcome, self._progress, survey=self._survey)
+        workers = Workers(self._point.objects, self._point.blocks.id_key, sink)
+        planner, pending, at = Planner(), Pending(self._entry, b""), start
+        try:
+            for run, lacking in self._pieces(start, end):
+                self._clear(at, run.offset)
+                at = run.offset + run.length
+                kept = run.length - sum(part.length for part in lacking)
+                self._outcome.count(kept=kept)
+                self._progress.advance(data=kept)
+                for part in lacking:
+                    self._begin()
+                    planner.add(pending, part, self._point.blocks.refs.lookup(part.block))
+                    if planner.full:
+                        workers.submit(planner.take())
+            self._clear(at, end)
+            workers.submit(planner.take(everything=True))
+            workers.wait()
+        finally:
+            workers.close()
+        if self._outcome.damaged.total:
+            reason = self._outcome.damaged.listed[0][1]
+            message = f"not restored whole: {self._place.path}: {reason}; what it holds is of no use as it is, and says so"
+            raise Integrity(message, reason="ObjectDamaged")
+
+    def _clear(self, start: int, end: int) -> None:
+        """Make a hole of a range; of a surveyed target only where it is not zeros."""
+        stretches = list(dirt(self._place.fd, start, end)) if self._survey else [(start, end - start)]
+        for offset, length in stretches:
+            if length > 0:
+                self._begin()
+                make_hole(self._place.fd, offset, offset + length)
+        self._progress.advance(data=end - start)
+
+    def _differs(self, start: int, end: int) -> bool:
+        at = start
+        for run, lacking in self._pieces(start, end):
+            if lacking or any(dirt(self._place.fd, at, run.offset)):
+                return True
+            at = run.offset + run.length
+        return any(dirt(self._place.fd, at, end))
+
+    def _pieces(self, start: int, end: int) -> Pieces:
+        """(run, what of it has to be written) in a range."""
+        runs = between(self._runs(start), start, end)
+        if self._survey:
+            return compare_runs(self._place.fd, self._point.blocks.id_key, self._content.scheme, runs)
+        return ((run, (run,)) for run in runs)
+
+    def _compare(self, start: int, end: int, *, phase: str = "comparing") -> None:
+        self._progress.start(phase, bytes_total=end - start)
+        at, fd, key = start, self._place.fd, self._point.blocks.id_key
+        for run, lacking in compare_runs(fd, key, self._content.scheme, between(self._runs(start), start, end)):
+            self._is_zero(at, run.offset)
+            if lacking:
+                raise self._not_as_written(lacking[0].offset)
+            self._outcome.count(compared=run.length)
+            self._progress.advance(data=run.offset + run.length - at)
+            at = run.offset + run.length
+        self._is_zero(at, end)
+        self._progress.advance(data=end - at)
+
+    def _is_zero(self, start: int, end: int) -> None:
+        for offset, _ in dirt(self._place.fd, start, end):
+            raise self._not_as_written(offset)
+
+    def _not_as_written(self, offset: int) -> Integrity:
+        message = f"reading the target back: {self._place.path}: what stands from byte {offset} on is not what the recovery point has"
+        return Integrity(message, reason=DIFFERS)
+
+    def _runs(self, start: int) -> Iterator[Run]:
+        return iterate_runs(self._point.blocks.fetch, self._content, BlockKind.DEVICE_MAP, start)
 
 
 class _DeviceSink:
-    def __init__(self, fd: int, outcome: Outcome, progress: Progress) -> None:
-        self._fd, self._outcome, self._progress = fd, outcome, progress
+    def __init__(self, fd: int, outcome: Outcome, progress: Progress, *, survey: bool) -> None:
+        self._fd, self._outcome, self._progress, self._survey = fd, outcome, progress, survey
 
     def write(self, plain: memoryview, feeds: Feeds) -> None:
         for _, run in feeds:
-            write_at(self._fd, plain[run.at : run.at + run.length], run.offset)
-            self._outcome.count(written=run.length)
+            part = plain[run.at : run.at + run.length]
+            written = run.length
+            if self._survey:
+                written = write_differing(self._fd, part, run.offset)
+            else:
+                write_at(self._fd, part, run.offset)
+            self._outcome.count(written=written)
             self._progress.advance(data=run.length)
 
     def lose(self, pending: Pending, damage: str) -> None:
         self._outcome.damaged.add(pending.entry.path, damage)
 
 
-def _write(point: OpenPoint, content: Content, fd: int, entry: Entry, outcome: Outcome, progress: Progress) -> None:
-    workers = Workers(point.objects, point.blocks.id_key, _DeviceSink(fd, outcome, progress))
-    planner, pending, end = Planner(), Pending(entry, b""), 0
-    try:
-        for run in _runs(point, content):
-            make_hole(fd, end, run.offset)
-            progress.advance(data=run.offset - end)
-            end = run.offset + run.length
-            planner.add(pending, run, point.blocks.refs.lookup(run.block))
-            if planner.full:
-                workers.submit(planner.take())
-        make_hole(fd, end, content.size)
-        progress.advance(data=content.size - end)
-        workers.submit(planner.take(everything=True))
-        workers.wait()
-    finally:
-        workers.close()
+def between(runs: Iterable[Run], start: int, end: int) -> Iterator[Run]:
+    """The parts of runs that lie in a range; both ends are multiples of UNIT, or the end of the device."""
+    for run in runs:
+        if run.offset >= end:
+            return
+        first, last = max(run.offset, start), min(run.offset + run.length, end)
+        if first >= last:
+            continue
+        skipped = first // UNIT - run.offset // UNIT
+        units = run.units[skipped * ID : (skipped + -(-last // UNIT) - first // UNIT) * ID]
+        yield Run(first, last - first, run.block, run.at + first - run.offset, units)
 
 
-def _compare(point: OpenPoint, content: Content, fd: int, entry: Entry, outcome: Outcome, progress: Progress) -> None:
-    progress.start("comparing", bytes_total=content.size)
-    hands = Hands(Directories(-1), outcome, Wishes(), lambda _: b"", Names(b""), unreadable_later=False)
-
-    def counted() -> Iterator[Run]:
-        for run in _runs(point, content):
-            yield run
-            progress.advance(data=run.offset + run.length - progress.bytes_done)
-
-    outcome.count(compared=Comparer(hands, point.blocks.id_key).content(fd, entry, content.scheme, counted()))
-
-
-def _runs(point: OpenPoint, content: Content) -> Iterator[Run]:
-    return iterate_runs(point.blocks.fetch, content, BlockKind.DEVICE_MAP)
-
-
-def make_hole(fd: int, start: int, end: int) -> None:
-    """Make a range read as zeros, deallocating it where the device can."""
-    if end <= start or _punch(fd, start, end):
-        return
-    while start < end:
-        length = min(end - start, len(_ZEROS))
-        if os.pread(fd, length, start) != _ZEROS[:length]:
-            write_at(fd, memoryview(_ZEROS)[:length], start)
-        start += length
-
-
-def _punch(fd: int, start: int, end: int) -> bool:
-    """Deallocate a range; False where the device does not know how, or the range is not aligned to its sectors."""
-    if not _libc.fallocate(fd, _PUNCH, ctypes.c_long(start), ctypes.c_long(end - start)):
-        return True
-    code = ctypes.get_errno()
-    if code in {errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV}:
-        return False
-    raise OSError(code, os.strerror(code))
-
-
-def write_at(fd: int, data: memoryview, offset: int) -> None:
-    while data:
-        count = os.pwrite(fd, data, offset)
-        data, offset = data[count:], offset + count
-
-
-def _check_blank(point: OpenPoint, content: Content, fd: int, path: str) -> None:
-    """Refuse a device that holds other data: each unit of its first MiB must be zeros, or this recovery point's."""
+def _check_blank(point: OpenPoint, content: Content, place: Place) -> None:
+    """Refuse a target that holds other data: each unit of its first MiB must be zeros, or this recovery point's."""
     expected: dict[tuple[int, int], bytes] = {}
-    for run in _runs(point, content):
-        if run.offset >= _HEAD:
+    for run in iterate_runs(point.blocks.fetch, content, BlockKind.DEVICE_MAP):
+        if run.offset >= HEAD:
             break
         expected.update({(offset, length): unit for offset, length, unit in unit_spans(run, content.scheme)})
-    head = os.pread(fd, _HEAD, 0)
+    if not place.device and os.fstat(place.fd).st_size:
+        raise place.occupied()
+    head = os.pread(place.fd, HEAD, 0)
     for (offset, length), unit in expected.items():
         part = head[offset : offset + length]
         if len(part) == length and block_id(point.blocks.id_key, BlockKind.DATA, part) == unit:
             head = head[:offset] + bytes(length) + head[offset + length :]
     if head.strip(b"\0"):
-        message = f"target {path} holds other data; to lose it, wipe the device first (blkdiscard, or dd if=/dev/zero): nothing was written"
-        raise Invalid(message, reason="TargetNotEmpty")
-
-
-@contextmanager
-def _open(path: str) -> Iterator[int]:
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise Invalid(
-            f"target {path} does not exist; the recovery point is of a block device and needs one", reason="TargetNotFound"
-        ) from error
-    except IsADirectoryError as error:
-        raise Invalid(
-            f"target {path} is a directory; the recovery point is of a block device and needs one", reason="TargetNotDevice"
-        ) from error
-    except OSError as error:
-        if error.errno == errno.EBUSY:
-            raise Invalid(f"target {path} is in use: unmount it first", reason="TargetInUse") from error
-        raise
-    try:
-        if not stat.S_ISBLK(os.fstat(fd).st_mode):
-            raise Invalid(f"target {path} is no block device; the recovery point is of one", reason="TargetNotDevice")
-        yield fd
-    finally:
-        os.close(fd)
+        raise place.occupied()

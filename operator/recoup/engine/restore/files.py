@@ -6,6 +6,7 @@ same restore knows what it may remove. Used by several threads at once.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from dataclasses import dataclass, field
@@ -16,11 +17,13 @@ from recoup.engine.restore.attributes import FetchXattr, Wishes, apply
 from recoup.engine.restore.beneath import Directories
 from recoup.engine.restore.outcome import Outcome
 from recoup.engine.restore.plan import Pending
+from recoup.engine.restore.spans import write_at, write_differing
 from recoup.errors import Integrity
 
 TEMPORARY = b".recoup-partial-"
 _MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CHANGE = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Names:
@@ -36,6 +39,10 @@ class Names:
             self._next += 1
             return self._prefix + b"%x" % self._next
 
+    def partial(self, name: bytes) -> bytes:
+        """The name under which the file `name` of a directory is changed in place: the same in each run of this restore."""
+        return self._prefix + b"i" + hashlib.blake2b(name, digest_size=12).hexdigest().encode()
+
 
 @dataclass(frozen=True)
 class Hands:
@@ -48,13 +55,15 @@ class Hands:
     names: Names
     unreadable_later: bool
     """We are not root: files that their owner may not read stay readable until they have been compared."""
+    inherits: bool = False
+    """The target held something: what we make in it may inherit owners and attributes that the recovery point does not have."""
     lost_attributes: set[Path] = field(default_factory=set)
     """Paths whose attributes could not be had whole."""
 
-    def settle(self, handle: int | str, entry: Entry) -> None:
+    def settle(self, handle: int | str, entry: Entry, *, fresh: bool = True) -> None:
         """Set the attributes. What did not take shows in the comparison, and modes that would lock us out wait for it."""
         try:
-            apply(handle, entry, self.wishes, self.fetch_xattr, fresh=True)
+            apply(handle, entry, self.wishes, self.fetch_xattr, fresh=fresh and not self.inherits)
         except Integrity as error:
             self.lost_attribute(entry, error)
         if self.unreadable_later and not entry.mode & 0o400:
@@ -89,11 +98,14 @@ def begin(hands: Hands, pending: Pending) -> None:
             os.close(fd)
 
 
-def write_run(folder: int, pending: Pending, run: Run, plain: memoryview) -> None:
-    """Write one of several runs of a file that `begin` made."""
-    fd = os.open(pending.temporary, _OPEN, dir_fd=folder)
+def write_run(folder: int, pending: Pending, run: Run, plain: memoryview) -> int:
+    """Write one of several runs of a file that `begin` made, or that is changed in place; how many bytes were written."""
+    fd = os.open(pending.temporary, _CHANGE if pending.in_place else _OPEN, dir_fd=folder)
     try:
-        _write(fd, plain, run.offset)
+        if pending.in_place:
+            return write_differing(fd, plain, run.offset)
+        write_at(fd, plain, run.offset)
+        return len(plain)
     finally:
         os.close(fd)
 
@@ -104,7 +116,7 @@ def write_whole(hands: Hands, folder: int, pending: Pending, plain: memoryview |
     fd = _create(temporary, folder)
     try:
         if plain is not None:
-            _write(fd, plain, 0)
+            write_at(fd, plain, 0)
         hands.settle(fd, entry)
     finally:
         os.close(fd)
@@ -116,12 +128,13 @@ def finish(hands: Hands, pending: Pending) -> None:
     entry = pending.entry
     with hands.directories.open(entry.parent) as folder:
         if pending.damage is not None:
-            os.unlink(pending.temporary, dir_fd=folder)
+            if not pending.in_place:  # else it is most of somebody's file, and what the next run goes on with
+                os.unlink(pending.temporary, dir_fd=folder)
             hands.outcome.damaged.add(entry.path, pending.damage)
             return
         fd = os.open(pending.temporary, _OPEN, dir_fd=folder)
         try:
-            hands.settle(fd, entry)
+            hands.settle(fd, entry, fresh=not pending.in_place)
         finally:
             os.close(fd)
         os.rename(pending.temporary, entry.name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -134,9 +147,3 @@ def _create(temporary: bytes, folder: int) -> int:
     except FileExistsError:  # left by a run that was interrupted
         os.unlink(temporary, dir_fd=folder)
         return os.open(temporary, _MAKE, 0o600, dir_fd=folder)
-
-
-def _write(fd: int, data: memoryview, offset: int) -> None:
-    while data:
-        count = os.pwrite(fd, data, offset)
-        data, offset = data[count:], offset + count

@@ -13,12 +13,13 @@ from contextlib import suppress
 from recoup.engine.records.tree import Entry, FileType, printable
 from recoup.engine.restore.attributes import apply_to_symlink
 from recoup.engine.restore.files import Hands
+from recoup.engine.restore.renew import Renewal
 from recoup.report import Progress
 
 
 class LatePass:
-    def __init__(self, hands: Hands, groups: dict[int, Entry], progress: Progress) -> None:
-        self._hands, self._groups, self._progress = hands, groups, progress
+    def __init__(self, hands: Hands, groups: dict[int, Entry], progress: Progress, renewal: Renewal | None = None) -> None:
+        self._hands, self._groups, self._progress, self._renewal = hands, groups, progress, renewal
 
     def run(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
@@ -38,6 +39,9 @@ class LatePass:
             return
         directories, temporary = self._hands.directories, self._hands.names.new()
         with directories.open(first.parent) as source, directories.open(entry.parent) as folder:
+            if self._renewal is not None and _same_file(source, first.name, folder, entry.name):
+                self._hands.outcome.count(files=1)
+                return
             try:
                 os.link(first.name, temporary, src_dir_fd=source, dst_dir_fd=folder, follow_symlinks=False)
             except FileNotFoundError:  # the first member is damaged, and so is this name
@@ -52,6 +56,9 @@ class LatePass:
             return
         temporary = hands.names.new()
         with hands.directories.open(entry.parent) as folder:
+            if self._renewal is not None and self._renewal.other_same(folder, entry):
+                hands.outcome.count(files=1)
+                return
             if entry.type is FileType.SYMLINK:
                 os.symlink(entry.target, temporary, dir_fd=folder)
                 apply_to_symlink(folder, temporary, entry, hands.wishes, hands.fetch_xattr)
@@ -65,10 +72,21 @@ class LatePass:
             self._name(folder, temporary, entry)
 
     def _name(self, folder: int, temporary: bytes, entry: Entry) -> None:
+        if self._renewal is not None:
+            self._renewal.make_way(folder, entry)
         os.rename(temporary, entry.name, src_dir_fd=folder, dst_dir_fd=folder)
         with suppress(FileNotFoundError):
             os.unlink(temporary, dir_fd=folder)  # rename does nothing if both names were the same file already
         self._hands.outcome.count(files=1)
+
+
+def _same_file(first_folder: int, first: bytes, folder: int, name: bytes) -> bool:
+    try:
+        one = os.stat(first, dir_fd=first_folder, follow_symlinks=False)
+        other = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 
 
 def restorable(entry: Entry, hands: Hands) -> bool:

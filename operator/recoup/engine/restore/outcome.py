@@ -34,6 +34,10 @@ class Outcome:
     directories: int = 0
     bytes_written: int = 0
     bytes_compared: int = 0
+    bytes_kept: int = 0
+    """Content that the target had already: neither fetched nor written."""
+    deleted: int = 0
+    """Entries that a mirror removed because the recovery point does not have them."""
     bytes_fetched: int = 0
     already_there: bool = False
     """The target held exactly this recovery point before we began: nothing was written."""
@@ -45,9 +49,10 @@ class Outcome:
     """Sockets, and devices and trusted.* attributes that were not asked for."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def count(self, *, files: int = 0, written: int = 0, compared: int = 0, fetched: int = 0) -> None:
+    def count(self, *, files: int = 0, written: int = 0, compared: int = 0, fetched: int = 0, kept: int = 0) -> None:
         with self._lock:
             self.files += files
             self.bytes_written += written
             self.bytes_compared += compared
             self.bytes_fetched += fetched
+            self.bytes_kept += kept

@@ -120,7 +120,7 @@ class Workers:
 
     def _open(self, job: PackJob, *, again: bool) -> ObjectReader:
         """Again = a part of it was damaged: only the whole can be compared with the digest, and had from elsewhere."""
-        if job.wanted < RANGED_BELOW and not again:
+        if job.wanted < RANGED_BELOW and not (again or job.alone):
             return self._objects.ranged(Kind.DATA, job.object)
         return self._objects.whole(Kind.DATA, job.object, self._buffer.view)
 

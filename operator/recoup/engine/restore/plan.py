@@ -21,19 +21,23 @@ WINDOW_BYTES = 512 * 2**20
 class Pending:
     """One file in the making. `done` says when its last run has been written or given up; thread-safe."""
 
-    __slots__ = ("_lock", "_outstanding", "_planned", "damage", "entry", "single", "temporary")
+    __slots__ = ("_lock", "_outstanding", "_planned", "bytes", "damage", "entry", "in_place", "single", "temporary")
 
-    def __init__(self, entry: Entry, temporary: bytes) -> None:
-        self.entry, self.temporary = entry, temporary
-        self.single = is_single(entry)
+    def __init__(self, entry: Entry, temporary: bytes, *, in_place: bool = False) -> None:
+        """`in_place`: under the temporary name stands the old file, of which only the planned runs are wrong."""
+        self.entry, self.temporary, self.in_place = entry, temporary, in_place
+        self.single = not in_place and is_single(entry)
         self.damage: str | None = None
         self._lock = threading.Lock()
         self._outstanding, self._planned = 0, False
+        self.bytes = 0
+        """Of the runs planned so far."""
 
-    def add(self) -> None:
+    def add(self, length: int = 0) -> None:
         """One more run is planned."""
         with self._lock:
             self._outstanding += 1
+            self.bytes += length
 
     def spoil(self, damage: str) -> None:
         """The file cannot be had whole, whatever becomes of the runs that were planned."""
@@ -71,6 +75,8 @@ class PackJob:
     blocks: dict[int, tuple[bytes, list[tuple[Pending, Run]]]] = field(default_factory=dict)
     wanted: int = 0
     """Bytes of runs: about the plaintext that will be read."""
+    alone: bool = False
+    """The whole restore wants of one pack only: one request is better then than the several that ranges take."""
 
 
 class Planner:
@@ -81,9 +87,10 @@ class Planner:
         self._jobs: dict[ObjectRef, PackJob] = {}
         self._latest: ObjectRef | None = None
         self._runs = self._bytes = 0
+        self._taken = False
 
     def add(self, pending: Pending, run: Run, place: Place) -> None:
-        pending.add()
+        pending.add(run.length)
         job = self._jobs.get(place.object)
         if job is None:
             job = self._jobs[place.object] = PackJob(place.object)
@@ -101,6 +108,9 @@ class Planner:
         """The jobs collected so far, in the order in which the walk first met their packs; the latest stays unless `everything`."""
         kept = None if everything or len(self._jobs) == 1 else self._jobs.pop(self._latest) if self._latest is not None else None
         jobs = list(self._jobs.values())
+        if everything and len(jobs) == 1 and not self._taken:
+            jobs[0].alone = True
+        self._taken = True
         self._jobs = {kept.object: kept} if kept is not None else {}
         self._runs = sum(len(feeds) for _, feeds in kept.blocks.values()) if kept is not None else 0
         self._bytes = kept.wanted if kept is not None else 0

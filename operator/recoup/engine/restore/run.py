@@ -10,16 +10,17 @@ from contextlib import contextmanager
 from recoup.engine.allocator import tune_allocator, without_collector
 from recoup.engine.points import OpenPoint
 from recoup.engine.records.manifest import SourceKind
-from recoup.engine.restore.attributes import Wishes
 from recoup.engine.restore.device import restore_device
+from recoup.engine.restore.forecast import Forecast, foresee_device, foresee_tree
+from recoup.engine.restore.orders import Orders
 from recoup.engine.restore.outcome import Outcome
 from recoup.engine.restore.tree import restore_tree
 from recoup.errors import Denied, Invalid, Retryable
 from recoup.report import Progress
 
 
-def restore(point: OpenPoint, target: str, wishes: Wishes, outcome: Outcome, progress: Progress) -> None:
-    """Restore `point` to the directory or block device `target` and compare it, filling in `outcome` as it goes.
+def restore(point: OpenPoint, target: str, orders: Orders, outcome: Outcome, progress: Progress) -> None:
+    """Restore `point` as `orders` say to the directory, block device or image file `target` and compare it, filling in `outcome`.
 
     Returning means that everything is there and was read back. Raises Invalid, Denied, Retryable, Integrity.
     """
@@ -27,11 +28,22 @@ def restore(point: OpenPoint, target: str, wishes: Wishes, outcome: Outcome, pro
     try:
         with disk_errors(target), without_collector():
             if point.manifest.kind is SourceKind.DEVICE:
-                restore_device(point, target, outcome, progress)
+                restore_device(point, target, orders, outcome, progress)
             else:
-                restore_tree(point, target, wishes, outcome, progress)
+                restore_tree(point, target, orders, outcome, progress)
     finally:
         outcome.bytes_fetched = point.objects.fetched
+        progress.end()
+
+
+def foresee(point: OpenPoint, target: str, orders: Orders, progress: Progress) -> Forecast:
+    """What `restore` would do with the same arguments; nothing is changed. Raises as it does."""
+    try:
+        with disk_errors(target), without_collector():
+            if point.manifest.kind is SourceKind.DEVICE:
+                return foresee_device(point, target, orders, progress)
+            return foresee_tree(point, target, orders, progress)
+    finally:
         progress.end()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
 
@@ -19,8 +19,9 @@ from recoup.engine.records.tree import Entry, FileType, Path, printable
 from recoup.engine.restore.compare import DIFFERS, Comparer, Missing, differs
 from recoup.engine.restore.files import Hands
 from recoup.engine.restore.late import restorable
+from recoup.engine.restore.making import MAKING
 from recoup.engine.restore.target import Target, names_in
-from recoup.errors import Integrity
+from recoup.errors import Integrity, Invalid
 from recoup.report import Progress
 
 THREADS = 2
@@ -36,10 +37,14 @@ def _parent(entry: Entry) -> Path:
 class SettlePass:
     """Compares the whole target with the tree. Raises Integrity (ReadBackDiffers) for the first thing that is not as recorded."""
 
-    def __init__(self, target: Target, hands: Hands, blocks: Blocks, progress: Progress, *, clean: bool, change: bool = True) -> None:
-        """`clean` removes what an interrupted run of the same restore left; without `change` nothing at all is touched."""
-        self._target, self._hands, self._blocks, self._progress, self._clean = target, hands, blocks, progress, clean
-        self._comparer = Comparer(hands, blocks.id_key, change=change)
+    def __init__(
+        self, target: Target, hands: Hands, blocks: Blocks, progress: Progress, comparer: Comparer, *, lenient: bool = False
+    ) -> None:
+        """`lenient`: names that the recovery point does not have may be there."""
+        self._target, self._hands, self._blocks, self._progress, self._lenient = target, hands, blocks, progress, lenient
+        self._comparer = comparer
+        self._base: Path = ()
+        self._placed: Mapping[Path, set[bytes]] = {}
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="compare")
         self._ahead: deque[Future[None]] = deque()
         self._batch: list[Entry] = []
@@ -51,9 +56,12 @@ class SettlePass:
         self._turn = threading.Lock()
         """Small files are compared by one thread at a time: short calls of several would only hand the interpreter to and fro."""
 
-    def run(self, entries: Iterable[Entry]) -> None:
+    def run(self, entries: Iterable[Entry], base: Path = (), placed: Mapping[Path, set[bytes]] | None = None) -> None:
+        """All entries of one stream (selection.py), which speaks for what is at and below `base`, but for the names `placed` there."""
+        self._base, self._placed = base, placed or {}
         try:
-            self._enter(())
+            if not base:
+                self._enter(())
             for entry in entries:
                 if entry.parent != self._listing:
                     self._leave()
@@ -74,7 +82,7 @@ class SettlePass:
     def _entry(self, entry: Entry) -> None:
         try:
             self._compare(entry)
-        except Missing:
+        except (Missing, FileNotFoundError):
             self._is_missing(entry)
 
     def _is_missing(self, entry: Entry) -> None:
@@ -83,9 +91,12 @@ class SettlePass:
 
     def _compare(self, entry: Entry) -> None:
         if entry.type is FileType.DIRECTORY:
-            with self._hands.directories.open(entry.path) as folder:
-                if names_in(folder):
-                    self._filled.add(entry.path)
+            if entry.implied and not self._is_new(entry):
+                return
+            if not (self._lenient or entry.implied):
+                with self._hands.directories.open(entry.path) as folder:
+                    if names_in(folder):
+                        self._filled.add(entry.path)
             if self._hands.unreadable_later and entry.mode & 0o700 != 0o700:
                 self._awkward.append(entry)  # once it has its mode we may not look into it
             else:
@@ -96,6 +107,14 @@ class SettlePass:
             with self._hands.directories.open(entry.parent) as folder:
                 self._comparer.other(folder, entry)
             self._progress.advance(files=1)
+
+    def _is_new(self, entry: Entry) -> bool:
+        """Of a directory on the way to what was chosen: whether this restore made it, so that it gets its attributes."""
+        try:
+            with self._hands.directories.open(entry.path) as folder:
+                return os.fstat(folder).st_mode & 0o7777 == MAKING
+        except (FileNotFoundError, Invalid):  # it leads to nothing that was chosen
+            return False
 
     def _directory(self, entry: Entry) -> None:
         with self._hands.directories.open(entry.parent) as folder:
@@ -176,17 +195,20 @@ class SettlePass:
     def _enter(self, path: Path) -> None:
         self._listing = path
         self._filled.discard(path)
-        with self._hands.directories.open(path) as folder:
-            self._names = names_in(folder)
+        self._names = set()
+        if self._lenient or path[: len(self._base)] != self._base:
+            return
+        try:
+            with self._hands.directories.open(path) as folder:
+                self._names = names_in(folder) - self._placed.get(path, set())
+        except FileNotFoundError:
+            return  # a directory on the way to nothing that was chosen
 
     def _leave(self) -> None:
         """What is left of a directory's names is not in the recovery point."""
         path = self._listing
-        assert path is not None
+        if path is None:
+            return
         for name in self._names:
-            if self._target.is_own(name, root=not path):
-                continue
-            if not (self._clean and self._target.is_leftover(name)):
+            if not (self._target.is_own(name, root=not path) or self._target.is_leftover(name)):
                 raise Integrity(f"{printable((*path, name))} is not in the recovery point", reason=DIFFERS)
-            with self._hands.directories.open(path) as folder:
-                os.unlink(name, dir_fd=folder)

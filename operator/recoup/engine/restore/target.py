@@ -7,10 +7,16 @@ the directory is incomplete, and the next run of the same restore that what is h
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+from contextlib import suppress
 from enum import Enum
+from types import TracebackType
+from typing import Self
 
+from recoup.engine.records.tree import printable
 from recoup.engine.restore.files import is_temporary
+from recoup.engine.restore.selection import parse_path
 from recoup.errors import Denied, Invalid, Retryable
 
 MARKER = b".recoup-incomplete-"
@@ -31,10 +37,21 @@ class Found(Enum):
 class Target:
     """An open target directory. Everything else works on `fd`."""
 
-    def __init__(self, path: str, mark: bytes) -> None:
-        self.path, self.mark = path, mark
+    def __init__(self, path: str, mark: bytes, fd: int) -> None:
+        """`fd` is the open directory; it is the target's from now on."""
+        self.path, self.mark, self.fd = path, mark, fd
         self._marker = MARKER + mark
-        self.fd = _open(path)
+
+    @classmethod
+    def open(cls, path: str, mark: bytes, into: str = "") -> Target:
+        """`into` is a directory below `path`. Both are made if they are absent; no link is followed on the way from one to the other."""
+        return cls(f"{path}/{into}" if into else path, mark, _open(path, into))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
 
     def inspect(self) -> Found:
         names = names_in(self.fd) - _OWN
@@ -62,7 +79,22 @@ class Target:
         return root and (name in _OWN or name == self._marker)
 
     def is_leftover(self, name: bytes) -> bool:
+        """Whether it is a temporary name of this restore."""
         return is_temporary(name, self.mark)
+
+    def forget_others(self) -> None:
+        """Remove the markers of other restores that did not end: this one has brought everything into the state that it names."""
+        for name in names_in(self.fd):
+            if name.startswith(MARKER) and name != self._marker:
+                os.unlink(name, dir_fd=self.fd)
+
+    def tells_case_apart(self) -> bool:
+        """Whether its file system knows `a` and `A` as two names; asked while the marker stands."""
+        try:
+            os.stat(self._marker.upper(), dir_fd=self.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return True
+        return False
 
     def check_space(self, needed: int) -> None:
         """Raise Invalid if `needed` bytes of data cannot fit. What they take beyond that (blocks, inodes) is not foreseen."""
@@ -84,8 +116,9 @@ class Target:
 
     def refuse(self, detail: str) -> Invalid:
         """The error for a target that holds other data."""
-        message = f"target {self.path} is not empty ({detail}); give an empty directory: nothing was written"
-        return Invalid(message, reason="TargetNotEmpty")
+        message = f"target {self.path} is not empty ({detail}); nothing was written"
+        advice = "give an empty directory, or say with --existing what becomes of this one"
+        return Invalid(f"{message}; {advice}", reason="TargetNotEmpty")
 
     def close(self) -> None:
         os.close(self.fd)
@@ -94,7 +127,28 @@ class Target:
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _open(path: str) -> int:
+def _open(path: str, into: str) -> int:
+    fd = _open_directory(path)
+    try:
+        for name in parse_path(into):
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o755, dir_fd=fd)
+            try:
+                inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+            except OSError as error:
+                if error.errno not in {errno.ELOOP, errno.ENOTDIR}:
+                    raise
+                message = f"--into {into}: {printable((name,))} is a link or no directory; it is not followed"
+                raise Invalid(message, reason="TargetNotDirectory") from error
+            os.close(fd)
+            fd = inner
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _open_directory(path: str) -> int:
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     try:
         try:

@@ -17,16 +17,17 @@ _TOKENS = re.compile(rb"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
 class Excludes:
     """Compiled patterns. `matches` is asked with the path below the source's root."""
 
-    def __init__(self, patterns: Iterable[str] = ()) -> None:
+    def __init__(self, patterns: Iterable[str] = (), what: str = "exclude") -> None:
+        """`what` names the patterns in errors."""
         self.patterns = tuple(patterns)
         names: list[bytes] = []
         paths: list[bytes] = []
         for pattern in self.patterns:
             raw = pattern.encode("utf-8", "surrogateescape").rstrip(b"/")
             if not raw:
-                raise Invalid(f"the exclude pattern {pattern!r} matches nothing: give a name or a path", reason="InvalidPattern")
+                raise Invalid(f"the {what} pattern {pattern!r} matches nothing: give a name or a path", reason="InvalidPattern")
             anchored = b"/" in raw
-            (paths if anchored else names).append(_translate(raw.lstrip(b"/"), pattern))
+            (paths if anchored else names).append(_translate(raw.lstrip(b"/"), pattern, what))
         self._names = _compile(names)
         self._paths = _compile(paths)
 
@@ -45,7 +46,7 @@ def _compile(expressions: list[bytes]) -> re.Pattern[bytes] | None:
     return re.compile(b"|".join(b"(?:%b)" % e for e in expressions), re.DOTALL) if expressions else None
 
 
-def _translate(raw: bytes, pattern: str) -> bytes:
+def _translate(raw: bytes, pattern: str, what: str) -> bytes:
     parts: list[bytes] = []
     for token in _TOKENS.findall(raw):
         if token == b"**/":
@@ -65,5 +66,5 @@ def _translate(raw: bytes, pattern: str) -> bytes:
     try:
         re.compile(expression)
     except re.error as error:
-        raise Invalid(f"the exclude pattern {pattern!r} is not well-formed: {error}", reason="InvalidPattern") from None
+        raise Invalid(f"the {what} pattern {pattern!r} is not well-formed: {error}", reason="InvalidPattern") from None
     return expression

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from recoup.engine.backup.packs import PACK_BYTES
 from recoup.engine.backup.run import RunFile
@@ -20,6 +21,7 @@ from recoup.engine.log.follow import Log
 from recoup.engine.points import OpenPoint, find_point, open_point
 from recoup.engine.records.tree import Entry, iterate_tree
 from recoup.engine.restore.attributes import Wishes
+from recoup.engine.restore.orders import Orders
 from recoup.engine.restore.outcome import Outcome
 from recoup.engine.restore.run import restore
 from recoup.engine.stores.base import Store
@@ -58,11 +60,12 @@ class Volume:
         store: Store | None = None,
         on_progress: Callable[[int, int], None] = lambda _data, _files: None,
         source: Path | None = None,
+        **wishes: Any,
     ) -> Result:
-        """A backup as a new process makes it: it knows nothing but the store."""
+        """A backup as a new process makes it: it knows nothing but the store. `wishes` are further fields of Request."""
         place = store if store is not None else self.store
         log = Log(place, self.vault.identity.vault_id, root_public=self.vault.identity.root_public)
-        request = Request(str(source or self.source), excludes, run, self.pack_bytes)
+        request = Request(str(source or self.source), excludes, run, self.pack_bytes, **wishes)
         return back_up(log, self.vault.writer, request, lambda _size, _files: None, on_progress)
 
     def open(self, point: str) -> OpenPoint:
@@ -77,7 +80,7 @@ class Volume:
     def restore(self, point: str, wishes: Wishes | None = None) -> Path:
         self.restored += 1
         target = self.source.parent / f"restored-{self.restored}"
-        restore(self.open(point), str(target), wishes or Wishes(), Outcome(), Progress(quiet=True))
+        restore(self.open(point), str(target), Orders(wishes or Wishes()), Outcome(), Progress(quiet=True))
         return target
 
     def stored(self, *, area: str = "") -> int:

@@ -13,9 +13,9 @@ import pytest
 from recoup.engine.format.kinds import BlockKind
 from recoup.engine.records.manifest import Totals
 from recoup.engine.records.tree import FileType, Xattr
-from recoup.engine.restore.attributes import Wishes
 from recoup.engine.restore.content import ContentPass
 from recoup.engine.restore.late import LatePass
+from recoup.engine.restore.orders import Orders
 from recoup.engine.restore.outcome import Outcome
 from recoup.engine.restore.run import restore
 from recoup.errors import Integrity, Invalid, RecoupError
@@ -45,7 +45,7 @@ def attack(forger: Forger, point: str, tmp_path: Path, outside: Path) -> tuple[O
     around = sorted(path.name for path in tmp_path.iterdir())
     outcome, error = Outcome(), None
     try:
-        restore(forger.open(point), str(tmp_path / "nest/target"), Wishes(), outcome, Progress(quiet=True))
+        restore(forger.open(point), str(tmp_path / "nest/target"), Orders(), outcome, Progress(quiet=True))
     except RecoupError as raised:
         error = raised
     assert snapshot_of(outside) == before

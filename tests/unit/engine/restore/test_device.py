@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from recoup.engine.restore import device
-from recoup.engine.restore.attributes import Wishes
+from recoup.engine.restore import spans
+from recoup.engine.restore.orders import Orders
 from recoup.engine.restore.outcome import Outcome
 from recoup.engine.restore.run import restore
-from recoup.errors import Integrity, Invalid
+from recoup.errors import Invalid
 from recoup.report import Progress
 from tests.unit.engine.restore.forge import Forger
 
@@ -37,7 +37,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def bring_back(forger: Forger, point: str, target: Path) -> Outcome:
     outcome = Outcome()
-    restore(forger.open(point), str(target), Wishes(), outcome, Progress(quiet=True))
+    restore(forger.open(point), str(target), Orders(), outcome, Progress(quiet=True))
     return outcome
 
 
@@ -58,7 +58,7 @@ def test_a_device_comes_back_with_its_holes(forger: Forger, disk: Path) -> None:
 @pytest.mark.parametrize("punch", [True, False])
 def test_garbage_where_holes_should_be_is_cleared(forger: Forger, disk: Path, monkeypatch: pytest.MonkeyPatch, punch: bool) -> None:
     if not punch:
-        monkeypatch.setattr(device, "_punch", lambda *_: False)
+        monkeypatch.setattr(spans, "_punch", lambda *_: False)
     with disk.open("r+b") as stream:
         stream.seek(4 << 20)
         stream.write(os.urandom(100_000))
@@ -95,16 +95,8 @@ def test_wrong_targets(forger: Forger, disk: Path, tmp_path: Path) -> None:
         assert caught.value.reason == reason
 
 
-def test_a_regular_file_is_no_device(forger: Forger, tmp_path: Path) -> None:
+def test_a_regular_file_with_something_in_it_is_refused(forger: Forger, tmp_path: Path) -> None:
     (tmp_path / "image").write_bytes(bytes(SIZE))
     with pytest.raises(Invalid) as caught:
         bring_back(forger, forger.device(SIZE, PIECES), tmp_path / "image")
-    assert caught.value.reason == "TargetNotDevice"
-
-
-def test_a_damaged_pack_is_not_success(forger: Forger, disk: Path, tmp_path: Path) -> None:
-    point = forger.device(SIZE, PIECES)
-    (tmp_path / "location" / forger.packs[1]).unlink()
-    with pytest.raises(Integrity) as caught:
-        bring_back(forger, point, disk)
-    assert forger.packs[1] in str(caught.value)
+    assert caught.value.reason == "TargetNotEmpty"

@@ -16,7 +16,7 @@ from recoup.engine.records.nodes import ObjectRef
 from recoup.engine.records.rows import Place
 from recoup.engine.records.tree import Entry, FileType
 from recoup.engine.restore import content
-from recoup.engine.restore.attributes import Wishes
+from recoup.engine.restore.orders import Orders
 from recoup.engine.restore.outcome import Outcome
 from recoup.engine.restore.plan import PackJob, Pending, Planner
 from recoup.engine.restore.run import restore
@@ -126,5 +126,5 @@ def test_a_restore_fetches_each_pack_with_one_request(tmp_path: Path, monkeypatc
     )
     opened, store = forger.open(point), Counting(str(tmp_path / "location"))
     opened.objects.store = store
-    restore(opened, str(tmp_path / "out"), Wishes(), Outcome(), Progress(quiet=True))
+    restore(opened, str(tmp_path / "out"), Orders(), Outcome(), Progress(quiet=True))
     assert {name: store.fetched[name] for name in forger.packs} == dict.fromkeys(forger.packs, 1)

@@ -6,11 +6,13 @@ import os
 import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from recoup.engine.records.tree import Entry, FileType, Xattr
 from recoup.engine.restore.attributes import Wishes
+from recoup.engine.restore.orders import Orders
 from recoup.engine.restore.outcome import Outcome
 from recoup.engine.restore.run import restore
 from recoup.engine.restore.settle import SettlePass
@@ -26,7 +28,7 @@ def forger(tmp_path: Path) -> Forger:
 
 def bring_back(forger: Forger, point: str, target: Path, wishes: Wishes | None = None) -> Outcome:
     outcome = Outcome()
-    restore(forger.open(point), str(target), wishes or Wishes(), outcome, Progress(quiet=True))
+    restore(forger.open(point), str(target), Orders(wishes or Wishes()), outcome, Progress(quiet=True))
     return outcome
 
 
@@ -212,7 +214,7 @@ def test_a_damaged_pack_is_named_with_its_paths_and_the_rest_comes_back(forger: 
         path.write_bytes(data if how == "flipped" else data[: len(data) // 2])
     target, outcome = tmp_path / "out", Outcome()
     with pytest.raises(Integrity) as caught:
-        restore(forger.open(point), str(target), Wishes(), outcome, Progress(quiet=True))
+        restore(forger.open(point), str(target), Orders(), outcome, Progress(quiet=True))
     assert "d/bad" in str(caught.value)
     assert bad in str(caught.value)
     assert [name for name, _ in outcome.damaged.listed] == ["d/bad"]
@@ -230,7 +232,7 @@ def test_a_damaged_list_of_runs_costs_its_file_only(forger: Forger, tmp_path: Pa
         path.rename(tmp_path / "hidden")
         outcome = Outcome()
         try:
-            restore(forger.open(point), str(target), Wishes(), outcome, Progress(quiet=True))
+            restore(forger.open(point), str(target), Orders(), outcome, Progress(quiet=True))
         except Integrity:
             lost.append([path for path, _ in outcome.damaged.listed])
             if outcome.damaged.total:
@@ -251,7 +253,7 @@ def test_a_damaged_attribute_is_damage_not_a_remark(forger: Forger, tmp_path: Pa
     holder.rename(tmp_path / "hidden")
     outcome = Outcome()
     with pytest.raises(Integrity) as caught:
-        restore(forger.open(point), str(tmp_path / "out"), Wishes(), outcome, Progress(quiet=True))
+        restore(forger.open(point), str(tmp_path / "out"), Orders(), outcome, Progress(quiet=True))
     assert caught.value.reason == "ObjectDamaged"
     assert sorted(path for path, _ in outcome.damaged.listed) == ["a", "d"]
     assert (tmp_path / "out/z").read_bytes() == b"zulu"
@@ -298,11 +300,11 @@ def test_what_is_changed_behind_our_back_is_not_called_success(forger: Forger, t
     """The comparison is real: a disk that loses a bit between writing and reading back fails the restore."""
     real = SettlePass.run
 
-    def spoil(self: SettlePass, entries: Iterable[Entry]) -> None:
+    def spoil(self: SettlePass, entries: Iterable[Entry], *rest: Any) -> None:
         with (tmp_path / "out/d/deep/c").open("r+b") as stream:
             stream.seek(70_000)
             stream.write(b"!")
-        real(self, entries)
+        real(self, entries, *rest)
 
     monkeypatch.setattr(SettlePass, "run", spoil)
     with pytest.raises(Integrity) as caught:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from recoup.engine.records.tree import FileType
-from recoup.engine.restore.attributes import Wishes
+from recoup.engine.restore.orders import Orders
 from recoup.engine.restore.outcome import Outcome
 from recoup.engine.restore.run import restore
 from recoup.report import Progress
@@ -71,7 +71,7 @@ def as_nobody(work: Callable[[], Any]) -> Any:
 def bring_back(forger: Forger, point: str, target: Path) -> dict[str, Any]:
     def work() -> dict[str, Any]:
         outcome = Outcome()
-        restore(forger.open(point), str(target), Wishes(), outcome, Progress(quiet=True))
+        restore(forger.open(point), str(target), Orders(), outcome, Progress(quiet=True))
         return {"kept": outcome.not_preserved.listed, "files": outcome.files, "there": outcome.already_there}
 
     found = as_nobody(work)
