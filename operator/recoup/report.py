@@ -142,6 +142,19 @@ class Progress:
             self.files_done += files
             self._print(force=False)
 
+    def notice(self, text: str) -> None:
+        """Something that a person should know while it runs: a place is away, something is tried elsewhere."""
+        with self._lock:
+            if self._quiet:
+                return
+            if self._bar is not None:
+                self._bar.console.print(text, markup=False, highlight=False)
+            elif self._stream.isatty():
+                self._stream.write(text + "\n")
+            else:
+                self._stream.write(msgspec.json.encode({"notice": text}).decode() + "\n")
+            self._stream.flush()
+
     def end(self) -> None:
         """The last line of a phase, and the terminal as it was. May be called twice."""
         self._ended.set()

@@ -92,6 +92,8 @@ class StoreOptions:
     credentials: Credentials | None = None
     upload_limit: int | None = None
     download_limit: int | None = None
+    patience: float | None = None
+    """Seconds to go on trying a place that does not answer; None leaves it to the adapter. Less where another place could be asked."""
 
 
 def check_name(name: str) -> str:

@@ -237,6 +237,8 @@ class S3Store:
     def _call(self, name: str, request: Callable[[], Result]) -> Result:
         """Run one idempotent request until it succeeds, fails for good, or patience ends. Translates every foreign error."""
         patience = PATIENCE if self._answered else PATIENCE_FIRST
+        if self._options.patience is not None:
+            patience = min(patience, self._options.patience)
         retrying = Retrying(
             retry=retry_if_exception_type(Retryable),
             stop=stop_after_delay(patience),
