@@ -12,6 +12,7 @@ from typing import Any, NoReturn, Self
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NoConnection
 
 from recoup.engine.format.derive import derive
 from recoup.engine.keys.kms_wrap import ARN, join_wrapped, split_wrapped
@@ -67,7 +68,9 @@ class KmsKek:
     def unwrap(self, wrap: Wrap, scope: Scope) -> bytes | None:
         if not self.owns(wrap):
             return None
-        _, blob = split_wrapped(wrap.wrapped)
+        arn, blob = split_wrapped(wrap.wrapped)
+        if _identity(arn) != _identity(self.arn):
+            raise BadWrap
         try:
             plain: bytes = self._client.decrypt(KeyId=self.arn, CiphertextBlob=blob, EncryptionContext=scope.words)["Plaintext"]
         except _FOREIGN as error:
@@ -90,7 +93,7 @@ class KmsKek:
 
 
 def _translated(error: ClientError | BotoCoreError, arn: str, action: str) -> RecoupError | BadWrap:
-    if isinstance(error, HTTPClientError):
+    if isinstance(error, (HTTPClientError, NoConnection)):
         return Retryable(f"KMS does not answer ({action} with {arn}): {type(error).__name__}", reason="KeyServiceUnreachable")
     code = error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else type(error).__name__
     if code in _DAMAGED:
