@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from recoup.api.conditions import set_ready
+from recoup.controller import failures
 from recoup.plan import movers, snapshot, snapshot_status, snapshot_volume, volume_view
 from recoup.plan.observed import Point
 from recoup.plan.refusals import Admitted
@@ -164,3 +165,23 @@ def delete_unretained(patch: Patch) -> None:
         return volume_view.patch(thing, {key: value for key, value in change.items() if key != "spec"})
 
     patch.setattr("recoup.plan.capture.patch", unchanged)
+
+
+def every_place_answers(patch: Patch) -> None:
+    """What the controller's own look at the location says is not heard."""
+    patch.setattr("recoup.plan.location_conditions._reachable", lambda _judged: (True, "Answers", "the location answers"))
+
+
+def for_everybody(patch: Patch) -> None:
+    """A location serves every namespace."""
+    patch.setattr("recoup.plan.snapshot_resolve.check_namespace", lambda *_: None)
+
+
+def away_is_gone(patch: Patch) -> None:
+    """What is not answered is taken for not being there."""
+    patch.setattr(failures, "Unavailable", failures.Gone)
+
+
+def silence_is_no_proof(patch: Patch) -> None:
+    """A mover of which nothing is heard is taken for one whose log can't be read."""
+    patch.setattr("recoup.controller.gather.Progress", lambda **_: None)

@@ -277,6 +277,17 @@ def no_progress() -> None:
     assert_nothing_of_ours(world, disks=1)
 
 
+def silent_mover() -> None:
+    """A mover that never says anything: its log can be read, and is empty."""
+    world = shop("data-0")
+    controller = until_mover_runs(world)
+    pod = next(pod for pod in world.all(POD) if is_running_backup(pod))["metadata"]
+    world.kube.logs[(pod["namespace"], pod["name"])] = "nothing that tells\n"
+    controller.run(SNAPSHOT_KEY)
+    assert volume(world).get("reason") == "NoProgress"
+    assert_nothing_of_ours(world, disks=1)
+
+
 def slow_but_alive() -> None:
     """An hour of slow progress is progress."""
     world = shop("data-0")
@@ -415,6 +426,7 @@ CASES: dict[str, tuple[Callable[[], None], Callable[[Patch], None]]] = {
     "pod deleted": (pod_deleted, off.no_retries),
     "Job deleted": (job_deleted, off.no_retries),
     "no progress": (no_progress, off.never_stalled),
+    "silent mover": (silent_mover, off.silence_is_no_proof),
     "slow but alive": (slow_but_alive, off.stalled_by_the_clock),
     "cancelled": (cancelled, off.ignore_cancel),
     "policy edited": (policy_edited_meanwhile, off.follow_the_policy),

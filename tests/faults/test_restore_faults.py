@@ -11,8 +11,9 @@ from collections.abc import Callable
 import pytest
 
 from recoup.controller import failures
-from recoup.controller.resources import JOB, LOCATION, PVC, RESTORE, STORAGE_CLASS
+from recoup.controller.resources import JOB, LOCATION, POD, PVC, RESTORE, STORAGE_CLASS
 from tests.faults import restore_rules_off as off
+from tests.faults.backup_rules_off import silence_is_no_proof
 from tests.faults.driver import RESTORE_KEY, a_location, backed_up, condition, content_of, incident, start
 from tests.faults.driver import restore_status as status_of
 from tests.faults.test_restore_flow import add_node, assert_only_the_users, in_zone_a
@@ -225,6 +226,41 @@ def damaged_object() -> None:
     assert_only_the_users(world, disks=1)
 
 
+def another_key() -> None:
+    """The key in the cluster is not the vault's: no repetition mends it, and the empty volume is not handed over."""
+    world = backed_up("data-0")
+    incident(world)
+    report = {"outcome": "Failed", "reason": "KeyUnavailable", "message": "none of the keys opens vault ab; it can be opened with daily"}
+    world.mover = restorers_end({"exitCode": 40, "message": json.dumps(report)})
+    start(world).run(RESTORE_KEY)
+    assert ready(world)[:2] == ("False", "KeyUnavailable")
+    assert "daily" in ready(world)[2]
+    assert status_of(world)["volumes"][0]["attempts"] == 1
+    assert_only_the_users(world, disks=1)
+
+
+def silent_mover() -> None:
+    """A mover that never says anything is ended after a quarter of an hour, like one that stopped saying it."""
+    world = backed_up("data-0")
+    incident(world)
+    world.mover = restorers_hang
+    controller = start(world)
+    controller.run(RESTORE_KEY, until=lambda: any(is_running(pod) for pod in world.all(POD)))
+    pod = next(pod for pod in world.all(POD) if is_running(pod))["metadata"]
+    world.kube.logs[(pod["namespace"], pod["name"])] = ""
+    controller.run(RESTORE_KEY)
+    assert ready(world)[:2] == ("False", "NoProgress")
+    assert_only_the_users(world, disks=1)
+
+
+def restorers_hang(world: World, job: Object, pod: Object) -> Object | None:
+    return None if pod["spec"]["containers"][0]["args"][0] == "restore" else work(world, job, pod)
+
+
+def is_running(pod: Object) -> bool:
+    return bool(pod["spec"]["containers"][0]["args"][0] == "restore" and pod["status"]["phase"] == "Running")
+
+
 def attributes_not_kept() -> None:
     """All content is back, but the file system can't keep ACLs: the user gets the volume, and is told."""
     world = backed_up("data-0")
@@ -307,6 +343,8 @@ CASES: dict[str, tuple[Callable[[], None], Callable[[Patch], None]]] = {
     "no such place": (no_such_place, off.any_place),
     "false vault": (false_vault, off.any_root_key),
     "damaged object": (damaged_object, off.every_end_is_good),
+    "another key": (another_key, off.every_end_is_good),
+    "silent mover": (silent_mover, silence_is_no_proof),
     "attributes not kept": (attributes_not_kept, off.every_end_is_good),
     "quota refuses the target": (quota_refuses_the_target, off.hide_refusals),
     "target taken in between": (taken_in_between, off.take_what_is_there),

@@ -35,6 +35,8 @@ from recoup.plan.observed import Progress, Surroundings
 PROGRESS_EVERY = 12.0
 """Seconds between two reads of one pod's log."""
 PROGRESS_BYTES = 4096
+PROGRESS_LINES = 10
+"""More than the notes that a mover makes between two lines of progress."""
 JOB_NAME = "batch.kubernetes.io/job-name"
 WARNINGS_AFTER = timedelta(seconds=5)
 """What has existed for less is on its way; its Events are not asked for."""
@@ -145,7 +147,7 @@ class Reader:
     def _read_progress(self, pod: Object) -> Progress | None:
         metadata = pod["metadata"]
         try:
-            text = self.kube.log_tail(metadata["namespace"], metadata["name"], lines=3, limit_bytes=PROGRESS_BYTES)
+            text = self.kube.log_tail(metadata["namespace"], metadata["name"], lines=PROGRESS_LINES, limit_bytes=PROGRESS_BYTES)
         except (failures.Gone, failures.Rejected):  # the container has not started, or has just gone
             return None
         for line in reversed(text.splitlines()):
@@ -153,7 +155,7 @@ class Reader:
                 return msgspec.json.decode(line, type=_ProgressLine).progress
             except msgspec.DecodeError:
                 continue
-        return None
+        return Progress(told=False)
 
     def _newest_warning(self, child: Object) -> str:
         metadata = child["metadata"]

@@ -29,6 +29,7 @@ _RETRY_DELAYS = (timedelta(seconds=15), timedelta(seconds=60))
 
 _PROGRESS_STEP = 0.05
 _PROGRESS_INTERVAL = timedelta(seconds=60)
+_PROGRESS_FIRST = timedelta(seconds=15)
 
 _MESSAGE_LIMIT = 1024
 _PATHS_LIMIT = 5
@@ -119,7 +120,7 @@ def note_progress(before: KnownProgress | None, seen: Progress | None, now: date
 
     `at` of the result is the last time at which the mover was seen to have moved; `is_stalled` rests on it.
     """
-    if seen is None or (before is not None and not _moved(before, seen)):
+    if seen is None or not seen.told or (before is not None and not _moved(before, seen)):
         return before
     fresh = KnownProgress(
         bytes_done=seen.bytes_done,
@@ -136,15 +137,25 @@ def note_progress(before: KnownProgress | None, seen: Progress | None, now: date
     return fresh if seen.bytes_total and step >= _PROGRESS_STEP * seen.bytes_total else before
 
 
+def watch_again(verdict: Verdict, now: datetime) -> float:
+    """Seconds to the next look at a mover that works: soon for one that may not start or is quickly done, then once a minute."""
+    young = verdict.since is None or now - verdict.since < _PROGRESS_FIRST
+    return (_PROGRESS_FIRST if young else _PROGRESS_INTERVAL).total_seconds()
+
+
 def is_stalled(running_since: datetime, known: KnownProgress | None, seen: Progress | None, now: datetime) -> bool:
-    """No sign of progress for the stall limit. A log that could not be read (`seen` is None) proves nothing."""
-    if seen is None or (known is not None and _moved(known, seen)):
+    """No sign of progress for the stall limit. A log that could not be read (`seen` is None) proves nothing; one that tells none does.
+
+    What was never looked at before has moved if it is beyond its beginning: the controller may have been away for long.
+    """
+    if seen is None or (seen.told and _moved(known, seen)):
         return False
     return now - max(running_since, known.at if known else running_since) >= STALL_LIMIT
 
 
-def _moved(known: KnownProgress, seen: Progress) -> bool:
-    return (known.bytes_done, known.files_done or 0) != (seen.bytes_done, seen.files_done)
+def _moved(known: KnownProgress | None, seen: Progress) -> bool:
+    before = (known.bytes_done, known.files_done or 0) if known else (0, 0)
+    return before != (seen.bytes_done, seen.files_done)
 
 
 def _judge_exit(ended: Object, condition: Object | None) -> Verdict:

@@ -41,8 +41,12 @@ FailureKey = tuple[str, str, str]
 
 
 class Progress(Struct, frozen=True, kw_only=True, rename="camel"):
-    """The last progress line of a mover's log (the value of "progress" in it, docs/command-line.md). Rate: bytes a second; eta: seconds."""
+    """The last progress line of a mover's log (the value of "progress" in it, docs/command-line.md). Rate: bytes a second; eta: seconds.
 
+    told: False if the log could be read and has no such line.
+    """
+
+    told: bool = True
     phase: str = ""
     bytes_done: int = 0
     bytes_total: int | None = None

@@ -145,3 +145,17 @@ def test_a_mover_is_stalled_only_after_a_quarter_of_an_hour_without_a_move(steps
 def test_an_unreadable_log_proves_nothing() -> None:
     assert not is_stalled(NOW, None, None, NOW + timedelta(days=1))
     assert is_stalled(NOW, None, Progress(), NOW + STALL_LIMIT)
+
+
+def test_a_log_without_progress_proves_that_nothing_moved() -> None:
+    silent = Progress(told=False)
+    assert not is_stalled(NOW, None, silent, NOW + STALL_LIMIT - timedelta(seconds=1))
+    assert is_stalled(NOW, None, silent, NOW + STALL_LIMIT)
+    known = Known(bytes_done=5, at=NOW + timedelta(minutes=5), files_done=0)
+    assert not is_stalled(NOW, known, silent, NOW + STALL_LIMIT), "it moved since"
+    assert note_progress(known, silent, NOW + STALL_LIMIT) is known
+
+
+def test_a_mover_that_moved_while_nobody_looked_is_not_stalled() -> None:
+    """The controller was away for an hour; the mover was not."""
+    assert not is_stalled(NOW, None, Progress(bytes_done=5), NOW + timedelta(hours=1))

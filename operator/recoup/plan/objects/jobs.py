@@ -30,6 +30,9 @@ KIND = "Job"
 KEYS = "/recoup/keys"
 """Where a pod finds keys: each Secret as a folder."""
 
+SHORT_JOB_LIMIT = 900
+"""Seconds after which Kubernetes ends a keys or probe Job: they take seconds and tell no progress, so nobody could see one hang."""
+
 KEYS_JOB_KEPT = 600
 """Seconds that an ended keys Job stays if nobody removes it: the run that made it may be gone, and its owner is the location."""
 
@@ -115,7 +118,7 @@ def build_keys_job(
     labels = owner.labels() | {COMPONENT: "keys", VAULT: vault, ATTEMPT: str(attempt)}
     template = build_pod_template(around, parts, labels=labels, mover=Mover(), node_affinity=None)
     job = _job(name, around.movers_namespace, labels, template)
-    job["spec"]["ttlSecondsAfterFinished"] = KEYS_JOB_KEPT
+    job["spec"] |= {"ttlSecondsAfterFinished": KEYS_JOB_KEPT, "activeDeadlineSeconds": SHORT_JOB_LIMIT}
     return job
 
 
@@ -126,7 +129,9 @@ def build_probe_job(owner: Owner, around: Surroundings, location: BackupLocation
     parts = PodParts(arguments=arguments, volumes=volumes, mounts=mounts, capabilities=(), annotations=annotations)
     labels = owner.labels() | {COMPONENT: "mover"}
     template = build_pod_template(around, parts, labels=labels, mover=Mover(), node_affinity=None)
-    return _job(name, around.movers_namespace, labels, template)
+    job = _job(name, around.movers_namespace, labels, template)
+    job["spec"]["activeDeadlineSeconds"] = SHORT_JOB_LIMIT
+    return job
 
 
 def _job(name: str, namespace: str, labels: dict[str, str], template: Object) -> Object:
