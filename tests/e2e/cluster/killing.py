@@ -1,7 +1,7 @@
 """kill -9 of Recoup's own processes in a cluster's pods, at a moment that is named and known to have been met.
 
 A process is stopped first and killed when the kernel says that it stands still: so it had not ended by itself. Movers are found by the
-address that a request at the fault proxy came from, controllers by the address in the API server's audit log.
+address that a request at the fault proxy came from, controllers by the pod that a write at the API server came from.
 """
 
 from __future__ import annotations
@@ -100,6 +100,17 @@ def process_at(cluster: str, address: str, command: str) -> int | None:
     for pid in running(cluster, command):
         try:
             if own.search(Path(f"/proc/{pid}/net/fib_trie").read_text()):
+                return pid
+        except OSError:
+            continue
+    return None
+
+
+def process_in(cluster: str, pod: str, command: str) -> int | None:
+    """The process of `recoup COMMAND` in the pod with this uid."""
+    for pid in running(cluster, command):
+        try:
+            if f"/pod{pod}" in Path(f"/proc/{pid}/cgroup").read_text():
                 return pid
         except OSError:
             continue

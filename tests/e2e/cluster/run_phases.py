@@ -1,45 +1,146 @@
-"""Where a run stands, read off the objects that exist: the phases in which a controller can be killed, in their order.
+"""The phases of a run in which a controller can be killed: where a run stands, read off the objects that exist, and what ends each phase.
 
-For a test that has stopped the controllers and looks around. It knows the hand-over from docs/architecture.md, not from the planner.
+It knows the hand-overs from docs/architecture.md, not from the planner. A phase ends with one write, mostly the controller's own; while
+that write is held (api_gate.py) the run stands in the phase.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from recoup.api.labels import OWNER_KIND, OWNER_NAME, OWNER_NAMESPACE
 from recoup.controller.kube import ApiServer
 from recoup.controller.resources import JOB, POD, PV, PVC, VOLUME_SNAPSHOT, VOLUME_SNAPSHOT_CONTENT
+from tests.e2e.cluster.api_gate import Write
 from tests.e2e.cluster.locations import MOVERS
 
 Object = dict[str, Any]
 
+
+@dataclass(frozen=True)
+class Subject:
+    """The run that a phase is about: a BackupSnapshot or RestoreRequest of one volume. target: the claim that a restore makes."""
+
+    kind: str
+    namespace: str
+    name: str
+    target: str = ""
+
+    def owns(self, labels: Callable[[str], str]) -> bool:
+        """Whether an object with these labels was made for it."""
+        asked = (self.kind, self.namespace, self.name)
+        return (labels(OWNER_KIND), labels(OWNER_NAMESPACE), labels(OWNER_NAME)) == asked
+
+
+Ends = Callable[[Write, Subject], bool]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """ends: the write with which it is over; None while a mover works, and nobody writes."""
+
+    name: str
+    ends: Ends | None
+    by_controller: bool = True
+
+
+def _made(resource: str, *, in_movers: bool = True) -> Ends:
+    def ends(write: Write, run: Subject) -> bool:
+        place = write.namespace in ("", MOVERS) if in_movers else write.namespace == run.namespace
+        return write.verb == "CREATE" and write.resource == resource and place and run.owns(write.label)
+
+    return ends
+
+
+def _changed(resource: str, retains: str = "") -> Ends:
+    """`retains`: the field that this change sets to Retain; without it, any change."""
+
+    def ends(write: Write, run: Subject) -> bool:
+        right = write.verb == "UPDATE" and write.resource == resource and run.owns(write.label)
+        return right and (not retains or write.object["spec"].get(retains) == "Retain")
+
+    return ends
+
+
+def _removed(resource: str) -> Ends:
+    return lambda write, run: write.verb == "DELETE" and write.resource == resource and run.owns(write.label)
+
+
+def _told(resource: str, state: str) -> Ends:
+    """The run's status says so of its volume."""
+
+    def ends(write: Write, run: Subject) -> bool:
+        if (write.resource, write.namespace, write.name) != (f"{resource}/status", run.namespace, run.name):
+            return False
+        return any(volume["state"] == state for volume in write.object.get("status", {}).get("volumes", ()))
+
+    return ends
+
+
+def _gets_ready(write: Write, run: Subject) -> bool:
+    """The storage says that the snapshot is there: first of its content, then of the VolumeSnapshot."""
+    if write.resource == "volumesnapshots/status":
+        return write.namespace == run.namespace and write.name.startswith(f"{run.name}-") and _is_ready(write.object)
+    if write.resource != "volumesnapshotcontents/status":
+        return False
+    ref = write.object["spec"]["volumeSnapshotRef"]
+    return ref.get("namespace") == run.namespace and str(ref.get("name")).startswith(f"{run.name}-") and _is_ready(write.object)
+
+
+def _is_ready(thing: Object) -> bool:
+    return bool((thing.get("status") or {}).get("readyToUse"))
+
+
+def _claim_given(write: Write, run: Subject) -> bool:
+    """The volume's claimRef is the target."""
+    ref = (write.object.get("spec") or {}).get("claimRef") or {}
+    given = (ref.get("namespace"), ref.get("name")) == (run.namespace, run.target)
+    return write.verb == "UPDATE" and write.resource == "persistentvolumes" and given and run.owns(write.label)
+
+
+def _policy_back(write: Write, run: Subject) -> bool:
+    """Our labels go off the volume."""
+    gone = not (write.object["metadata"].get("labels") or {}).get(OWNER_NAME)
+    return write.verb == "UPDATE" and write.resource == "persistentvolumes" and gone and run.owns(write.label)
+
+
+def _bound(write: Write, run: Subject) -> bool:
+    """The target claim changes: the controller has the binder look at it, or the binder has looked."""
+    claim = write.resource in ("persistentvolumeclaims", "persistentvolumeclaims/status")
+    return claim and (write.verb, write.namespace, write.name) == ("UPDATE", run.namespace, run.target)
+
+
 BACKUP = (
-    "before the VolumeSnapshot",
-    "snapshot not ready",
-    "snapshot ready",
-    "content retained",
-    "static content",
-    "movers' snapshot",
-    "workload's pair gone",
-    "movers' claim",
-    "Job made",
-    "Job running",
-    "Job done",
-    "clean-up",
+    Phase("before the VolumeSnapshot", _made("volumesnapshots", in_movers=False)),
+    Phase("snapshot not ready", _gets_ready, by_controller=False),
+    Phase("snapshot ready", _changed("volumesnapshotcontents", "deletionPolicy")),
+    Phase("content retained", _made("volumesnapshotcontents")),
+    Phase("static content", _made("volumesnapshots")),
+    Phase("movers' snapshot", _removed("volumesnapshots")),
+    Phase("workload's pair gone", _made("persistentvolumeclaims")),
+    Phase("movers' claim", _made("jobs")),
+    Phase("Job made", _made("pods"), by_controller=False),
+    Phase("Job running", None, by_controller=False),
+    Phase("Job done", _told("backupsnapshots", "Stored")),
+    Phase("clean-up", _removed("jobs")),
 )
 RESTORE = (
-    "before the claim",
-    "movers' claim",
-    "Job made",
-    "Job running",
-    "Job done",
-    "volume held",
-    "target claim",
-    "volume given",
-    "policy back",
-    "clean-up",
+    Phase("before the claim", _made("persistentvolumeclaims")),
+    Phase("movers' claim", _made("jobs")),
+    Phase("Job made", _made("pods"), by_controller=False),
+    Phase("Job running", None, by_controller=False),
+    Phase("Job done", _told("restorerequests", "HandingOver")),
+    Phase("to be handed over", _changed("persistentvolumes", "persistentVolumeReclaimPolicy")),
+    Phase("volume held", _removed("jobs")),
+    Phase("target claim", _claim_given),
+    Phase("volume given", _bound),
+    Phase("target bound", _policy_back),
+    Phase("policy back", _told("restorerequests", "Restored")),
+    Phase("clean-up of a cancelled one", _removed("persistentvolumeclaims")),
 )
+"""A restore that went well leaves nothing to clean up: what it made is the user's, or went before the target was given."""
 
 
 @dataclass(frozen=True)
@@ -53,61 +154,75 @@ class Census:
         resources = (VOLUME_SNAPSHOT, VOLUME_SNAPSHOT_CONTENT, PVC, PV, JOB, POD)
         return cls({each.kind: kube.list(each) for each in resources})
 
-    def of(self, kind: str, namespace: str) -> list[Object]:
-        """The children of that namespace's runs."""
-        return [each for each in self.things[kind] if (each["metadata"].get("labels") or {}).get("recoup.dev/owner-namespace") == namespace]
+    def of(self, kind: str, run: Subject) -> list[Object]:
+        """The run's children."""
+        return [each for each in self.things[kind] if run.owns(lambda key, each=each: _label(each, key))]  # type: ignore[misc]
 
-    def backup(self, namespace: str, status: Object) -> str | None:
-        """The phase of the namespace's only backup; None when it is over."""
-        snapshots, contents = self.of("VolumeSnapshot", namespace), self.of("VolumeSnapshotContent", namespace)
-        jobs, claims = self.of("Job", namespace), self.of("PersistentVolumeClaim", namespace)
+    def backup(self, run: Subject, status: Object) -> str | None:
+        """The phase of a backup; None when it is over."""
+        snapshots, contents = self.of("VolumeSnapshot", run), self.of("VolumeSnapshotContent", run)
+        jobs, claims = self.of("Job", run), self.of("PersistentVolumeClaim", run)
         states = {volume["state"] for volume in status.get("volumes", ())}
-        if status.get("completedAt") or (states and states <= {"Stored", "Failed", "Cancelled"}):
+        if states and states <= {"Stored", "Failed", "Cancelled"}:
             return "clean-up" if jobs or claims or snapshots or contents else None
         if jobs:
-            return self._job_phase(namespace)
+            return self._job_phase(run)
         if claims:
             return "movers' claim"
-        theirs = [snapshot for snapshot in snapshots if snapshot["metadata"]["namespace"] == namespace]
+        theirs = [snapshot for snapshot in snapshots if snapshot["metadata"]["namespace"] == run.namespace]
         static = [content for content in contents if content["spec"]["volumeSnapshotRef"]["namespace"] == MOVERS]
         if static:
             ours = [snapshot for snapshot in snapshots if snapshot["metadata"]["namespace"] == MOVERS]
             return "static content" if not ours else "movers' snapshot" if theirs else "workload's pair gone"
         if not theirs:
             return "before the VolumeSnapshot"
-        if not (theirs[0].get("status") or {}).get("readyToUse"):
+        if not _is_ready(theirs[0]):
             return "snapshot not ready"
         return "content retained" if contents else "snapshot ready"
 
-    def restore(self, namespace: str, status: Object, target: str) -> str | None:
-        """The phase of the namespace's only restore, to the claim `target`; None when it is over."""
-        jobs, volumes = self.of("Job", namespace), self.of("PersistentVolume", namespace)
-        claims = self.of("PersistentVolumeClaim", namespace)
+    def restore(self, run: Subject, status: Object) -> str | None:
+        """The phase of a restore; None when it is over."""
+        jobs, volumes = self.of("Job", run), self.of("PersistentVolume", run)
+        claims = self.of("PersistentVolumeClaim", run)
         states = {volume["state"] for volume in status.get("volumes", ())}
-        if states and states <= {"Restored", "Failed", "Cancelled"}:
-            return "clean-up" if jobs or claims or volumes else "policy back" if not status.get("completedAt") else None
-        made = [
-            claim
-            for claim in self.things["PersistentVolumeClaim"]
-            if (claim["metadata"]["namespace"], claim["metadata"]["name"]) == (namespace, target)
-        ]
-        if made:
-            name = made[0]["spec"].get("volumeName")
-            volume = next((each for each in self.things["PersistentVolume"] if each["metadata"]["name"] == name), None)
-            given = volume is not None and (volume["spec"].get("claimRef") or {}).get("uid") == made[0]["metadata"]["uid"]
-            return "target claim" if not given else "volume given" if volumes else "policy back"
+        if states and states <= {"Failed", "Cancelled"}:
+            return "clean-up of a cancelled one" if jobs or claims or volumes else None
+        if states == {"Restored"}:
+            return None
+        made = next((claim for claim in self.things["PersistentVolumeClaim"] if _place(claim) == (run.namespace, run.target)), None)
+        if made is not None:
+            return self._given_phase(made, held=bool(volumes))
         if volumes:
             return "volume held"
+        if states == {"HandingOver"}:
+            return "to be handed over"
         if jobs:
-            return self._job_phase(namespace)
+            return self._job_phase(run)
         return "movers' claim" if claims else "before the claim"
 
-    def _job_phase(self, namespace: str) -> str:
-        pods = [pod.get("status", {}).get("phase") for pod in self.of("Pod", namespace)]
-        done = [job for job in self.of("Job", namespace) if _ended(job)]
+    def _given_phase(self, target: Object, *, held: bool) -> str:
+        if not held:
+            return "policy back"
+        name = target["spec"].get("volumeName")
+        volume = next((each for each in self.things["PersistentVolume"] if each["metadata"]["name"] == name), None)
+        if volume is None or (volume["spec"].get("claimRef") or {}).get("uid") != target["metadata"]["uid"]:
+            return "target claim"
+        return "target bound" if target.get("status", {}).get("phase") == "Bound" else "volume given"
+
+    def _job_phase(self, run: Subject) -> str:
+        pods = [pod.get("status", {}).get("phase") for pod in self.of("Pod", run)]
+        done = [job for job in self.of("Job", run) if _ended(job)]
         if done or "Succeeded" in pods:
             return "Job done"
         return "Job running" if "Running" in pods else "Job made"
+
+
+def _label(thing: Object, key: str) -> str:
+    return str((thing["metadata"].get("labels") or {}).get(key) or "")
+
+
+def _place(thing: Object) -> tuple[str, str]:
+    return thing["metadata"].get("namespace") or "", thing["metadata"]["name"]
 
 
 def _ended(job: Object) -> bool:

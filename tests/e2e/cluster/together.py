@@ -97,8 +97,8 @@ def slow_place(product: Product, name: str) -> Iterator[tuple[Place, threading.E
             gate.set()
 
 
-def assert_honest(team: Team, place: Place) -> None:
-    """What the cluster claims and what the bucket's log holds are the same points, each once; and nothing of ours is left behind."""
+def assert_honest(team: Team, *places: Place) -> None:
+    """What the cluster claims and what the logs in the buckets hold are the same points, each once; and nothing of ours is left behind."""
     team.wait_clean()
     claimed = [
         volume["manifest"]
@@ -106,4 +106,4 @@ def assert_honest(team: Team, place: Place) -> None:
         for volume in snapshot.get("status", {}).get("volumes", ())
         if volume["state"] == "Stored"
     ]
-    assert sorted(claimed) == sorted(point["id"] for point in place.points(team.name))
+    assert sorted(claimed) == sorted(point["id"] for place in places for point in place.points(team.name))
