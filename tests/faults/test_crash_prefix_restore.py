@@ -16,7 +16,7 @@ from tests.faults.outcome import difference, outcome
 from tests.faults.test_restore_flow import assert_only_the_users
 from tests.faults.world import Object, World, work
 
-MANY = 8
+MANY = 6
 STEPS = 40
 
 

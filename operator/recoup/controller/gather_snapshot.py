@@ -104,7 +104,7 @@ class SnapshotReconciler:
         """Everything else: the volumes' own objects and, until each is handed over, where they come from."""
         metadata = obj["metadata"]
         stored = reader.children(metadata["uid"], STORAGE)
-        if _is_to_be_cut(status, (*stored, *work.children), metadata["uid"]):
+        if _is_to_be_cut(status, stored, metadata["uid"], reader.around.movers_namespace):
             stored = reader.at_server.children(metadata["uid"], STORAGE)
         stored += reader.contents_of([child for child in stored if child["kind"] == VOLUME_SNAPSHOT.kind], stored)
         vault, ready = status.vault, status.vault is not None and self._catalogues.has_keys(status.vault)
@@ -132,9 +132,9 @@ class SnapshotReconciler:
         return structs.replace(observed, failures=self._ledger.of(obj["metadata"]["uid"]))
 
     def _finished_keys(self, vault: str, status: BackupSnapshotStatus) -> tuple[Object, ...]:
-        """The keys Job that this run waited for, at the first look after it; later nobody waits for one."""
-        first = all(volume.state is VolumeState.WAITING for volume in status.volumes)
-        return self._reader.jobs_and_pods(f"{VAULT}={vault}") if first else ()
+        """The keys Job that this run waited for, until its first mover; later nobody waits for one."""
+        started = any(volume.attempts for volume in status.volumes)
+        return self._reader.jobs_and_pods(f"{VAULT}={vault}") if not started else ()
 
     def _tickets(self, obj: Object, vault: str, status: BackupSnapshotStatus) -> dict[str, Ticket]:
         metadata = obj["metadata"]
@@ -166,10 +166,11 @@ def _at_work(keys_jobs: tuple[Object, ...]) -> bool:
     return not ended and any(not (job.get("status") or {}).get("conditions") for job in jobs)
 
 
-def _is_to_be_cut(status: BackupSnapshotStatus, known: tuple[Object, ...], owner_uid: str) -> bool:
-    """Of a volume that is not over nothing is in sight, so a snapshot of it would be taken: whether there is none, the server knows."""
+def _is_to_be_cut(status: BackupSnapshotStatus, stored: tuple[Object, ...], owner_uid: str, movers_namespace: str) -> bool:
+    """Of a volume that is not over neither the snapshot nor what follows it is in sight, so one would be taken: is there really none?"""
+    taken = [child for child in stored if child["kind"] != VOLUME_SNAPSHOT.kind or child["metadata"]["namespace"] != movers_namespace]
     open_volumes = [volume for volume in status.volumes if volume.uid and volume.state not in FINAL]
-    return any(not any(is_child(child, owner_uid, volume.uid) for child in known) for volume in open_volumes)
+    return any(not any(is_child(child, owner_uid, volume.uid) for child in taken) for volume in open_volumes)
 
 
 def _was_started(status: BackupSnapshotStatus, observed: SnapshotObserved) -> bool:

@@ -15,7 +15,7 @@ from recoup.api.durations import to_duration
 from recoup.api.quantities import parse_bytes
 from recoup.plan.access import Refusal
 from recoup.plan.actions import Action, Create, Object
-from recoup.plan.movers import STALL_LIMIT, parse_time
+from recoup.plan.movers import STALL_LIMIT, START_GRACE, parse_time
 from recoup.plan.objects.claims import ClaimShape, build_mover_claim
 from recoup.plan.objects.identity import Owner
 from recoup.plan.objects.snapshots import build_bound_snapshot, build_static_content, build_volume_snapshot
@@ -25,13 +25,16 @@ from recoup.plan.volume_view import CAPTURED_AT, SOURCE, VolumeView, cut_at, del
 
 
 class Handover(Struct, frozen=True):
-    """Where the hand-over stands: writes to make now, then `ready` (a mover may be made for the claim), a refusal, or what it waits for."""
+    """Where the hand-over stands: writes to make now, then `ready` (a mover may be made for the claim), a refusal, or what it waits for.
+
+    waits, reason: only of what takes longer than it should, or is in the way.
+    """
 
     actions: tuple[Action, ...] = ()
     refusal: Refusal | None = None
     ready: bool = False
-    waits: str = ""
-    reason: str = "Capturing"
+    waits: str | None = None
+    reason: str | None = None
 
 
 class Terms(Struct, frozen=True, kw_only=True):
@@ -96,7 +99,7 @@ def _take_snapshot(view: VolumeView, observed: SnapshotObserved, terms: Terms) -
     if secrets is not None:
         return Handover(refusal=secrets)
     snapshot = build_volume_snapshot(terms.owner, name=view.name, claim=view.place, claim_uid=view.known.uid, snapshot_class=chosen)
-    return Handover(actions=(Create(snapshot),), waits="a volume snapshot is being taken")
+    return Handover(actions=(Create(snapshot),))
 
 
 def _unbound(claim: Object, volume: Object | None, observed: SnapshotObserved, terms: Terms) -> Handover | None:
@@ -123,7 +126,8 @@ def _await_snapshot(view: VolumeView, observed: SnapshotObserved, terms: Terms) 
     if _older(snapshot, terms.now):
         hint = "look at the snapshot controller and the CSI driver's csi-snapshotter"
         return Handover(refusal=Refusal("VolumeSnapshotNotReady", f"{waits}; given up after {to_duration(STALL_LIMIT)}; {hint}"))
-    return Handover(_mark_retained(view, terms), reason="VolumeSnapshotFailing" if error else "Capturing", waits=waits)
+    late = bool(error) or _is_late(snapshot, terms.now)
+    return Handover(_mark_retained(view, terms), reason="VolumeSnapshotFailing" if error else None, waits=waits if late else None)
 
 
 def _mark_retained(view: VolumeView, terms: Terms) -> tuple[Action, ...]:
@@ -157,7 +161,7 @@ def _take_over(view: VolumeView, observed: SnapshotObserved, terms: Terms) -> Ha
     if view.movers_snapshot is None:
         bound = build_bound_snapshot(terms.owner, name=view.name, claim_uid=view.known.uid, movers_namespace=movers, content=static)
         actions.append(Create(bound))
-    return Handover(actions=tuple(actions), waits="the volume snapshot is being handed over")
+    return Handover(actions=tuple(actions))
 
 
 def _on_our_side(view: VolumeView, observed: SnapshotObserved, terms: Terms) -> Handover:
@@ -167,7 +171,7 @@ def _on_our_side(view: VolumeView, observed: SnapshotObserved, terms: Terms) -> 
     movers = observed.around.movers_namespace
     if view.movers_snapshot is None:
         bound = build_bound_snapshot(terms.owner, name=view.name, claim_uid=view.known.uid, movers_namespace=movers, content=content)
-        return Handover(actions=(Create(bound),), waits="the volume snapshot is being handed over")
+        return Handover(actions=(Create(bound),))
     actions = _drop_tenant_pair(view)
     status = view.movers_snapshot.get("status") or {}
     if not status.get("readyToUse"):
@@ -176,7 +180,7 @@ def _on_our_side(view: VolumeView, observed: SnapshotObserved, terms: Terms) -> 
         if _older(view.movers_snapshot, terms.now):
             message = f"{waits}; given up after {to_duration(STALL_LIMIT)}; look at the snapshot controller and the CSI driver"
             return Handover(actions=actions, refusal=Refusal("VolumeSnapshotNotReady", message))
-        return Handover(actions=actions, waits=waits)
+        return Handover(actions=actions, waits=waits if error or _is_late(view.movers_snapshot, terms.now) else None)
     record = record_claim(view, namespace_uid=terms.namespace_uid)
     if record is None:
         return Handover(actions=actions, refusal=Refusal("VolumeClaimDeleted", f"nothing is known any more of PVC {view.place}"))
@@ -222,6 +226,10 @@ def _error_of(*things: Object | None) -> str:
         if error.get("message"):
             return str(error["message"])
     return ""
+
+
+def _is_late(thing: Object, now: datetime) -> bool:
+    return now - parse_time(thing["metadata"]["creationTimestamp"]) >= START_GRACE
 
 
 def _older(thing: Object, now: datetime) -> bool:

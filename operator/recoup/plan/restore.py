@@ -16,9 +16,10 @@ from recoup.plan.actions import Object, Plan
 from recoup.plan.handback import RestoreView, release
 from recoup.plan.objects.identity import Owner
 from recoup.plan.observed import RestoreObserved
+from recoup.plan.outcome import is_passing, note_outcome
 from recoup.plan.restore_resolve import is_final, needs_record, resolve_restore, target_of, wanted_place
 from recoup.plan.restore_source import reader_of, source_vault
-from recoup.plan.restore_status import describe_restore, is_over, note_outcome, refused_status
+from recoup.plan.restore_status import ORDINARY, describe_restore, is_over, refused_status
 from recoup.plan.restore_volume import Terms, step_volume, view_volume
 
 _RETRY = 60.0
@@ -61,14 +62,16 @@ def _plan_beginning(observed: RestoreObserved, request: RestoreRequest, now: dat
         final = is_final(resolution.refusal)
         status = refused_status(before, resolution.refusal, final=final, by_itself=resolution.by_itself, now=now, generation=generation)
         again = None if final else _RETRY / 4 if resolution.by_itself else _RETRY
-        return Plan(status=encode(status), events=note_outcome(before.conditions, status.conditions), requeue_after=again)
+        return Plan(
+            status=encode(status), events=note_outcome(before.conditions, status.conditions, ordinary=ORDINARY), requeue_after=again
+        )
     assert resolution.plan is not None
     views = _views(observed, request, resolution.plan)
     settled = msgspec.structs.replace(
         before, plan=resolution.plan, started_at=now.replace(microsecond=0), volumes=tuple(view.known for view in views)
     )
     status = _described(request, settled, now, cleaning=False)
-    return Plan(status=encode(status), events=note_outcome(before.conditions, status.conditions), requeue_after=0.0)
+    return Plan(status=encode(status), events=note_outcome(before.conditions, status.conditions, ordinary=ORDINARY), requeue_after=0.0)
 
 
 def _plan_volumes(observed: RestoreObserved, request: RestoreRequest, plan: RestorePlan, now: datetime) -> Plan:
@@ -80,10 +83,11 @@ def _plan_volumes(observed: RestoreObserved, request: RestoreRequest, plan: Rest
     settled = msgspec.structs.replace(before, volumes=tuple(step.known for step in steps))
     status = _described(request, settled, now, cleaning=cleaning)
     again = [step.again for step in steps if step.again is not None]
+    actions = tuple(action for step in steps for action in step.actions)
     return Plan(
-        actions=tuple(action for step in steps for action in step.actions),
-        status=encode(status),
-        events=note_outcome(before.conditions, status.conditions),
+        actions=actions,
+        status=None if actions and is_passing(before, status) else encode(status),
+        events=note_outcome(before.conditions, status.conditions, ordinary=ORDINARY),
         requeue_after=min(again, default=None if is_over(status) else _RETRY),
     )
 

@@ -8,15 +8,15 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from recoup.api.conditions import READY, RECONCILING, Conditions, find_condition, set_condition, set_ready, set_reconciling, set_stalled
+from recoup.api.conditions import RECONCILING, Conditions, set_condition, set_ready, set_reconciling, set_stalled
 from recoup.api.durations import to_duration
 from recoup.api.quantities import to_quantity
 from recoup.api.restorerequest import RESOLVED, RESTORED, RestoredVolume, RestorePlan, RestoreRequestStatus, RestoreState, RestoreSummary
 from recoup.plan.access import Refusal
-from recoup.plan.actions import EventNote, EventType
+from recoup.plan.outcome import CLEANING_IS_QUIET
 
 _FINAL = (RestoreState.RESTORED, RestoreState.FAILED, RestoreState.CANCELLED)
-_BY_ITSELF = frozenset({"ReadingLocation", "Restoring", "HandingOver", "Restored", "MoverEnding"})
+ORDINARY = frozenset({"ReadingLocation", "Restoring", "HandingOver", "Restored", "MoverEnding"})
 _SHOWN = 8
 
 
@@ -44,7 +44,7 @@ def describe_restore(
     over = is_over(status)
     completed = status.completed_at or (now.replace(microsecond=0) if over else None)
     conditions = _conditions(status, now=now, generation=generation)
-    if over and cleaning:
+    if over and cleaning and completed is not None and now - completed >= CLEANING_IS_QUIET:
         message = "the restore is over, and what it left unfinished is being removed"
         conditions = set_condition(conditions, RECONCILING, True, "CleaningUp", message, now=now, generation=generation)
     return msgspec.structs.replace(
@@ -55,15 +55,6 @@ def describe_restore(
         duration=to_duration(completed - created) if completed and created else None,
         summary=_summary(status.plan, status.volumes, over=over),
     )
-
-
-def note_outcome(before: Conditions, after: Conditions) -> tuple[EventNote, ...]:
-    """One Event when the reason of Ready changes."""
-    old, new = find_condition(before, READY), find_condition(after, READY)
-    if new is None or (old is not None and (old.status, old.reason) == (new.status, new.reason)):
-        return ()
-    kind = EventType.NORMAL if new.reason in _BY_ITSELF else EventType.WARNING
-    return (EventNote(kind, new.reason, new.message),)
 
 
 def _conditions(status: RestoreRequestStatus, *, now: datetime, generation: int) -> Conditions:
@@ -90,7 +81,7 @@ def _reason(volumes: tuple[RestoredVolume, ...]) -> str:
             return "Cancelled"
         reasons = {volume.reason for volume in failed}
         return (reasons.pop() if len(reasons) == 1 else None) or "VolumeNotRestored"
-    troubled = [volume.reason for volume in volumes if volume.state not in _FINAL and volume.reason and volume.reason not in _BY_ITSELF]
+    troubled = [volume.reason for volume in volumes if volume.state not in _FINAL and volume.reason and volume.reason not in ORDINARY]
     if troubled:
         return troubled[0]
     return "HandingOver" if all(volume.state in (*_FINAL, RestoreState.HANDING_OVER) for volume in volumes) else "Restoring"

@@ -28,6 +28,7 @@ from recoup.plan.movers import (
     note_progress,
     pod_of,
     retry_at,
+    watch_again,
 )
 from recoup.plan.objects.claims import ClaimShape, build_mover_claim
 from recoup.plan.objects.identity import Owner, is_child
@@ -44,8 +45,7 @@ HANDING_OVER = "written and compared; the volume is being handed over"
 FINAL = frozenset({RestoreState.RESTORED, RestoreState.FAILED, RestoreState.CANCELLED})
 
 _POLL = 15.0
-_BINDING = 1.0
-"""Nothing tells us that the target claim is bound: it is the user's, and users' claims are not watched."""
+_BINDING = 5.0
 _SOON = 2.0
 
 
@@ -191,7 +191,8 @@ def _start(view: RestoreView, observed: RestoreObserved, terms: Terms, attempt: 
         volume_mode=planned.volume_mode or "Filesystem",
         node_affinity=None if view.volume is not None else terms.places[planned.source],
     )
-    return Step(_line(view, RestoreState.RESTORING), (*actions, Create(job)), _SOON)
+    known = msgspec.structs.replace(_line(view, RestoreState.RESTORING), attempts=attempt)
+    return Step(known, (*actions, Create(job)), _POLL)
 
 
 def _watch(view: RestoreView, observed: RestoreObserved, number: int, verdict: Verdict, now: datetime) -> Step:
@@ -202,9 +203,8 @@ def _watch(view: RestoreView, observed: RestoreObserved, number: int, verdict: V
     if verdict.since is not None and is_stalled(verdict.since, before, seen, now):
         message = f"no progress for {to_duration(STALL_LIMIT)}; look at the volume and at the way to the location"
         return _fail(view, "NoProgress", message)
-    return Step(
-        _with_progress(_line(view, RestoreState.RESTORING, verdict.reason or None, verdict.message or None), before, seen, now), again=_POLL
-    )
+    line = _line(view, RestoreState.RESTORING, verdict.reason or None, verdict.message or None)
+    return Step(_with_progress(line, before, seen, now), again=watch_again(verdict, now))
 
 
 def _hand_over(view: RestoreView, terms: Terms) -> Step:

@@ -17,9 +17,10 @@ from recoup.plan.actions import Action, Object, Plan
 from recoup.plan.capture import Terms, release
 from recoup.plan.objects.identity import Owner
 from recoup.plan.observed import SnapshotObserved
+from recoup.plan.outcome import is_passing, note_outcome
 from recoup.plan.refusals import admit
 from recoup.plan.snapshot_resolve import home_vault, location_name, resolve_run, vault_of
-from recoup.plan.snapshot_status import describe_run, is_over, note_outcome, refused_status
+from recoup.plan.snapshot_status import ORDINARY, describe_run, is_over, refused_status
 from recoup.plan.snapshot_volume import Run, needs_catalogue, step_volume
 from recoup.plan.vault_keys import drop_finished_keys_jobs
 from recoup.plan.volume_view import VolumeView, view_volume
@@ -65,7 +66,7 @@ def _plan_beginning(observed: SnapshotObserved, snapshot: BackupSnapshot, now: d
     return Plan(
         actions=admitted.actions,
         status=encode(status),
-        events=note_outcome(before.conditions, status.conditions),
+        events=note_outcome(before.conditions, status.conditions, ordinary=ORDINARY),
         requeue_after=None if is_over(status) else admitted.again or resolution.again,
     )
 
@@ -82,8 +83,8 @@ def _plan_run(observed: SnapshotObserved, snapshot: BackupSnapshot, now: datetim
     again = [step.again for step in steps if step.again is not None]
     return Plan(
         actions=tuple(actions),
-        status=encode(status),
-        events=note_outcome(before.conditions, status.conditions),
+        status=None if actions and is_passing(before, status) else encode(status),
+        events=note_outcome(before.conditions, status.conditions, ordinary=ORDINARY),
         requeue_after=min(again, default=None),
     )
 

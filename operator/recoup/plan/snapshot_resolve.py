@@ -114,7 +114,7 @@ def _wait(snapshot: BackupSnapshot, refusal: Refusal, now: datetime) -> Resoluti
 
 def _settle(observed: SnapshotObserved, policy: BackupPolicy, location: BackupLocation, vault: str, now: datetime) -> BackupSnapshotStatus:
     selected = [
-        SnapshotVolume(persistent_volume_claim=claim["metadata"]["name"], uid=claim["metadata"]["uid"], state=VolumeState.WAITING)
+        SnapshotVolume(persistent_volume_claim=claim["metadata"]["name"], uid=claim["metadata"]["uid"], state=VolumeState.CAPTURING)
         for claim in select_claims(policy.spec.selector, observed.claims)
     ]
     absent = [

@@ -18,18 +18,25 @@ from recoup.api.backupsnapshot import (
     SnapshotVolume,
     VolumeState,
 )
-from recoup.api.conditions import READY, RECONCILING, Conditions, find_condition, set_condition, set_ready, set_reconciling, set_stalled
+from recoup.api.conditions import (
+    RECONCILING,
+    Conditions,
+    set_condition,
+    set_ready,
+    set_reconciling,
+    set_stalled,
+)
 from recoup.api.durations import to_duration
 from recoup.api.quantities import to_quantity
 from recoup.plan.access import Refusal
-from recoup.plan.actions import EventNote, EventType
+from recoup.plan.outcome import CLEANING_IS_QUIET
 
 _FINAL = (VolumeState.STORED, VolumeState.FAILED, VolumeState.CANCELLED)
 _BEFORE_CAPTURE = (VolumeState.WAITING, VolumeState.CAPTURING)
-_BY_ITSELF = frozenset(
+ORDINARY = frozenset(
     {"Starting", "Waiting", "Capturing", "Uploading", "MakingKeys", "ReadingLocation", "RecoveryPointStored", "Cancelling"}
 )
-"""Reasons of Ready that are the ordinary course of a run, and no Warning."""
+"""Reasons of Ready that are the ordinary course of a run, and no trouble."""
 
 _SHOWN = 8
 
@@ -58,7 +65,7 @@ def describe_run(
     taken = min((volume.captured_at for volume in status.volumes if volume.captured_at), default=None)
     completed = status.completed_at or (now.replace(microsecond=0) if over else None)
     conditions = _conditions(status, namespace=namespace, now=now, generation=generation)
-    if over and cleaning:
+    if over and cleaning and completed is not None and now - completed >= CLEANING_IS_QUIET:
         message = "the run is over, and its volume snapshots, volumes and Jobs are being removed"
         conditions = set_condition(conditions, RECONCILING, True, "CleaningUp", message, now=now, generation=generation)
     return msgspec.structs.replace(
@@ -71,15 +78,6 @@ def describe_run(
         copies=_copies(status, location, completed),
         summary=_summary(status.volumes),
     )
-
-
-def note_outcome(before: Conditions, after: Conditions) -> tuple[EventNote, ...]:
-    """One Event when the reason of Ready changes."""
-    old, new = find_condition(before, READY), find_condition(after, READY)
-    if new is None or (old is not None and (old.status, old.reason) == (new.status, new.reason)):
-        return ()
-    kind = EventType.NORMAL if new.reason in _BY_ITSELF else EventType.WARNING
-    return (EventNote(kind, new.reason, new.message),)
 
 
 def _conditions(status: BackupSnapshotStatus, *, namespace: str, now: datetime, generation: int) -> Conditions:
@@ -109,7 +107,7 @@ def _reason(volumes: tuple[SnapshotVolume, ...]) -> str:
         if any(volume.state is VolumeState.CANCELLED for volume in failed):
             return "Cancelled"
         return "VolumeNotCaptured" if any(volume.captured_at is None for volume in failed) else "VolumeNotStored"
-    troubled = [volume.reason for volume in volumes if volume.state not in _FINAL and volume.reason and volume.reason not in _BY_ITSELF]
+    troubled = [volume.reason for volume in volumes if volume.state not in _FINAL and volume.reason and volume.reason not in ORDINARY]
     if troubled:
         return troubled[0]
     return "Capturing" if any(volume.state in _BEFORE_CAPTURE for volume in volumes) else "Uploading"

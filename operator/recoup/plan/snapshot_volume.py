@@ -26,6 +26,7 @@ from recoup.plan.movers import (
     parse_time,
     pod_of,
     retry_at,
+    watch_again,
 )
 from recoup.plan.objects.jobs import build_backup_job
 from recoup.plan.observed import Point, SnapshotObserved
@@ -39,6 +40,8 @@ UNKNOWN_LIMIT = timedelta(hours=6)
 
 _POLL = 15.0
 _SOON = 2.0
+_AWAITED = 5.0
+"""Seconds to a look at what the snapshot controller does: its events mostly come sooner, and until then there is nothing to say."""
 
 
 class Step(Struct, frozen=True):
@@ -141,9 +144,8 @@ def _start(view: VolumeView, observed: SnapshotObserved, run: Run, attempt: int)
     if handover.refusal is not None:
         return _fail(view, handover.refusal.reason, handover.refusal.message, actions=handover.actions)
     if not handover.ready:
-        untouched = not view.children() and not handover.actions
-        state = VolumeState.WAITING if untouched else VolumeState.CAPTURING
-        return Step(_line(view, state, handover.reason, handover.waits), handover.actions, _SOON if handover.actions else _POLL)
+        state = VolumeState.CAPTURING if handover.reason is None or view.children() else VolumeState.WAITING
+        return Step(_line(view, state, handover.reason, handover.waits), handover.actions, _AWAITED if handover.actions else _POLL)
     ticket = observed.tickets.get(view.known.uid)
     record = record_claim(view, namespace_uid=run.terms.namespace_uid)
     if run.location is None or ticket is None or record is None:
@@ -163,8 +165,8 @@ def _start(view: VolumeView, observed: SnapshotObserved, run: Run, attempt: int)
         mover=run.resolved.mover,
         node_affinity=record.node_affinity,
     )
-    known = msgspec.structs.replace(_line(view, VolumeState.UPLOADING), progress=None)  # attempts are counted when their Job is seen
-    return Step(known, (*handover.actions, Create(job)), _SOON)
+    known = msgspec.structs.replace(_line(view, VolumeState.UPLOADING), attempts=attempt, progress=None)
+    return Step(known, (*handover.actions, Create(job)), _POLL)
 
 
 def _watch(view: VolumeView, observed: SnapshotObserved, number: int, verdict: Verdict, now: datetime) -> Step:
@@ -181,7 +183,7 @@ def _watch(view: VolumeView, observed: SnapshotObserved, number: int, verdict: V
         attempts=max(number, view.known.attempts or 0),
         progress=note_progress(view.known.progress, seen, now),
     )
-    return Step(known, again=_POLL)
+    return Step(known, again=watch_again(verdict, now))
 
 
 def _cancel(view: VolumeView, observed: SnapshotObserved, working: list[int]) -> Step:
