@@ -1,22 +1,31 @@
-"""Deterministic data for benchmarks: many small text files (d2) and one database-like file (d3), and their mutations.
+"""Deterministic data for benchmarks, and their mutations. d4 is what the machine has: a copy of its /usr.
 
-The same bytes for the same (scale, seed) on every machine. At scale 1:
+The same bytes for the same (scale, seed) on every machine, but for d4. At scale 1:
+d1  16 files of 256 MiB that nothing compresses.
 d2  200,000 files of 2 to 20 KiB (log-uniform, mean about 8 KiB) in 2,000 directories; text that zstd halves; no duplicates.
 d3  one file of 4 GiB in 8 KiB pages: header, rows of ids and text, a fifth free space; one page in ten was never used.
-A mutation changes 1 %: of the files (and adds and deletes 0.1 %), or of the pages, spread evenly.
+d4  all of /usr but other file systems; programs, libraries, text.
+d5  a disk image of 20 GiB with 1 GiB of data in pieces of 64 KiB to 4 MiB, half of it text; the rest is a hole.
+A mutation changes 1 %: of the files (and adds and deletes 0.1 %), of the pages, or of the data, spread evenly.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import struct
+import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 PAGE = 8192
 ROWS = 96
 FILES = 200_000
 D3_BYTES = 4 << 30
+D1_FILES, D1_FILE_BYTES = 16, 256 << 20
+D5_BYTES, D5_DATA = 20 << 30, 1 << 30
+MIB = 1 << 20
 _FILES_PER_FOLDER = 100
 
 
@@ -42,6 +51,15 @@ class Words:
             lines.append(line)
             size += len(line)
         return "".join(lines).encode()[:length]
+
+
+def make_d1(root: Path, scale: float, seed: int = 1) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    for number in range(max(1, round(D1_FILES * scale))):
+        rng = random.Random(f"{seed} d1 {number}")
+        with (root / f"media-{number:03d}.bin").open("wb", buffering=0) as file:
+            for _ in range(D1_FILE_BYTES // (4 * MIB)):
+                file.write(rng.randbytes(4 * MIB))
 
 
 def make_d2(root: Path, scale: float, seed: int = 1) -> None:
@@ -88,6 +106,54 @@ def mutate_d3(root: Path, turn: int, seed: int = 1) -> None:
             file.write(_page(random.Random(f"{seed} changed {turn} {number}"), number, turn * 10**9 + number, words))
 
 
+def make_d4(root: Path, scale: float, seed: int = 1) -> None:  # there is one /usr
+    subprocess.run(["cp", "--archive", "--one-file-system", "/usr", str(root)], check=True)
+
+
+def make_d5(root: Path, scale: float, seed: int = 1) -> None:
+    words, rng = Words(seed), random.Random(f"{seed} d5")
+    size, left = round(D5_BYTES * scale) // MIB * MIB, round(D5_DATA * scale)
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "disk.raw").open("wb", buffering=0) as file:
+        file.truncate(size)
+        while left > 0:
+            length = rng.choice((64, 128, 256, 512, 1024, 2048, 4096)) << 10
+            file.seek(rng.randrange((size - length) // 4096) * 4096)
+            file.write(rng.randbytes(length) if rng.random() < 0.5 else words.text(rng, length))
+            left -= length
+
+
+def mutate_d5(root: Path, turn: int, seed: int = 1) -> None:
+    """Rewrite 1 % of the data in pieces of 64 KiB, and write some MiB where there was a hole."""
+    words, rng = Words(seed), random.Random(f"{seed} d5 {turn}")
+    path = root / "disk.raw"
+    left = path.stat().st_blocks * 512 // 100
+    with path.open("r+b", buffering=0) as file:
+        size = os.lseek(file.fileno(), 0, os.SEEK_END)
+        pieces = _data_of(file.fileno())
+        rng.shuffle(pieces)
+        for start, end in pieces:
+            file.seek(start)
+            left -= file.write(rng.randbytes(min(end - start, 64 << 10)))
+            if left <= 0:
+                break
+        for _ in range(4):
+            file.seek(rng.randrange((size - MIB) // 4096) * 4096)
+            file.write(words.text(rng, 256 << 10))
+
+
+def _data_of(fd: int) -> list[tuple[int, int]]:
+    """Where a sparse file has data."""
+    pieces: list[tuple[int, int]] = []
+    end = 0
+    with suppress(OSError):  # there is no more data
+        while True:
+            start = os.lseek(fd, end, os.SEEK_DATA)
+            end = os.lseek(fd, start, os.SEEK_HOLE)
+            pieces.append((start, end))
+    return pieces
+
+
 def _write_document(path: Path, words: Words, key: str) -> None:
     rng = random.Random(key)
     path.write_bytes(words.text(rng, int(2048 * 10 ** rng.random())))
@@ -102,8 +168,8 @@ def _page(rng: random.Random, number: int, sequence: int, words: Words) -> bytes
     return b"".join(parts).ljust(PAGE, b"\0")
 
 
-MAKE = {"d2": make_d2, "d3": make_d3}
-MUTATE = {"d2": mutate_d2, "d3": mutate_d3}
+MAKE = {"d1": make_d1, "d2": make_d2, "d3": make_d3, "d4": make_d4, "d5": make_d5}
+MUTATE = {"d2": mutate_d2, "d3": mutate_d3, "d5": mutate_d5}
 
 
 def main() -> None:

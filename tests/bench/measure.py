@@ -31,17 +31,18 @@ class Cost:
     stored: int = 0
     """Bytes by which the repository grew."""
     objects: int = 0
-    """Files by which the repository grew: each is one request to create an object elsewhere."""
+    """Files or objects by which the repository grew."""
+    requests: int | None = None
+    """Requests to the store, if they were counted."""
 
 
 class CommandFailed(Exception):
     """A tool under measurement did not do its work; its figures would mean nothing."""
 
 
-def measure(command: list[str], environment: dict[str, str], repository: Path) -> Cost:
-    """Run `command` to its end. Raises CommandFailed with the end of its output."""
+def measure(command: list[str], environment: dict[str, str]) -> Cost:
+    """Run `command` to its end; what it did to the repository is not in the answer. Raises CommandFailed with the end of its output."""
     os.sync()
-    before = tree_size(repository)
     with tempfile.TemporaryDirectory() as folder:
         output, figures = Path(folder, "output"), Path(folder, "figures")
         with output.open("wb") as stream:
@@ -51,16 +52,15 @@ def measure(command: list[str], environment: dict[str, str], repository: Path) -
         status, wall, cpu, peak = figures.read_text().split()
         if int(status):
             raise CommandFailed(f"{' '.join(command)}: exit code {status}\n{output.read_bytes()[-2000:].decode(errors='replace')}")
-    after = tree_size(repository)
-    return Cost(float(wall), float(cpu), int(peak) * 1024, after[0] - before[0], after[1] - before[1])
+    return Cost(float(wall), float(cpu), int(peak) * 1024)
 
 
 def tree_size(root: Path) -> tuple[int, int]:
-    """(bytes, files) of a repository."""
+    """(bytes, files) of a directory; links are not followed."""
     size = files = 0
     for folder, _, names in os.walk(root):
         files += len(names)
-        size += sum(Path(folder, name).stat().st_size for name in names)
+        size += sum(Path(folder, name).lstat().st_size for name in names)
     return size, files
 
 

@@ -1,4 +1,4 @@
-"""The tools that are measured, and how each is told to do the same work. All keep their repository in a directory.
+"""The tools that are measured, and how each is told to do the same work, with a repository in a directory or a bucket.
 
 Every tool encrypts, deduplicates and compresses with zstd at its default level, and keeps its own cache as it does by default.
 restic reads back what it compressed, as recoup does; kopia does not.
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from tests.bench.places import BucketPlace, DirectoryPlace, Place
 from tests.cluster.programs import program
 
 PASSWORD = "benchmark"
@@ -24,16 +25,21 @@ class Tool(ABC):
     """One tool with one repository, made new for every round."""
 
     home: Path
+    place: Place
     name: ClassVar[str]
     flags: ClassVar[str]
 
     @property
-    def repository(self) -> Path:
-        return self.home / "repository"
+    def environment(self) -> dict[str, str]:
+        """All that the tool finds in its environment: nothing of the caller's."""
+        keys = self.place.bucket.server.credentials if isinstance(self.place, BucketPlace) else None
+        s3 = {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret_key} if keys else {}
+        return {"HOME": str(self.home), **s3, **self.settings}
 
     @property
-    @abstractmethod
-    def environment(self) -> dict[str, str]: ...
+    def settings(self) -> dict[str, str]:
+        """What this tool in particular wants to be told by its environment."""
+        return {}
 
     @abstractmethod
     def version(self) -> str: ...
@@ -46,6 +52,14 @@ class Tool(ABC):
 
     @abstractmethod
     def restore(self, source: Path, target: Path) -> list[str]: ...
+
+    @abstractmethod
+    def restore_file(self, source: Path, file: Path, target: Path) -> list[str]:
+        """Restore one `file`, given relative to the source, to somewhere below `target`."""
+
+    @abstractmethod
+    def verify(self) -> list[str]:
+        """Read everything and check it."""
 
     def run(self, *command: str) -> str:
         done = subprocess.run(command, env={"PATH": "/usr/bin:/bin", **self.environment}, capture_output=True, text=True, check=False)
@@ -64,11 +78,13 @@ class Recoup(Tool):
 
     @property
     def _place(self) -> list[str]:
-        return ["--location", f"file://{self.repository}", "--key-file", str(self.home / "key")]
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {"HOME": str(self.home)}
+        key = ["--key-file", str(self.home / "key")]
+        match self.place:
+            case BucketPlace(bucket=bucket, endpoint=endpoint):
+                return ["--location", bucket.url("recoup"), "--endpoint-url", endpoint, *key]
+            case DirectoryPlace(path=path):
+                return ["--location", f"file://{path}", *key]
+        raise TypeError(self.place)
 
     def version(self) -> str:
         return self.run(self._program, "--version").split()[-1]
@@ -85,6 +101,12 @@ class Recoup(Tool):
         newest = [point["id"] for point in points if point["source"].get("path") == str(source)][-1]
         return [self._program, "restore", *self._place, "--snapshot", newest, "--target", str(target)]
 
+    def restore_file(self, source: Path, file: Path, target: Path) -> list[str]:
+        return [*self.restore(source, target), "--include", f"/{file}"]
+
+    def verify(self) -> list[str]:
+        return [self._program, "verify", *self._place, "--level", "4"]
+
 
 class Restic(Tool):
     name = "restic"
@@ -95,13 +117,15 @@ class Restic(Tool):
         return str(program("restic"))
 
     @property
-    def environment(self) -> dict[str, str]:
-        return {
-            "HOME": str(self.home),
-            "RESTIC_PASSWORD": PASSWORD,
-            "RESTIC_REPOSITORY": str(self.repository),
-            "RESTIC_CACHE_DIR": str(self.home / "cache"),
-        }
+    def settings(self) -> dict[str, str]:
+        match self.place:
+            case BucketPlace(bucket=bucket, endpoint=endpoint):
+                repository = f"s3:{endpoint}/{bucket.name}/restic"
+            case DirectoryPlace(path=path):
+                repository = str(path)
+            case _:
+                raise TypeError(self.place)
+        return {"RESTIC_PASSWORD": PASSWORD, "RESTIC_REPOSITORY": repository, "RESTIC_CACHE_DIR": str(self.home / "cache")}
 
     def version(self) -> str:
         return self.run(self._program, "version").split()[1]
@@ -115,6 +139,13 @@ class Restic(Tool):
     def restore(self, source: Path, target: Path) -> list[str]:
         return [self._program, "restore", "--quiet", f"latest:{source}", "--target", str(target)]
 
+    def restore_file(self, source: Path, file: Path, target: Path) -> list[str]:
+        folder, name = (source / file).parent, f"/{file.name}"
+        return [self._program, "restore", "--quiet", f"latest:{folder}", "--include", name, "--target", str(target)]
+
+    def verify(self) -> list[str]:
+        return [self._program, "check", "--quiet", "--read-data"]
+
 
 class Kopia(Tool):
     name = "kopia"
@@ -125,9 +156,8 @@ class Kopia(Tool):
         return str(program("kopia"))
 
     @property
-    def environment(self) -> dict[str, str]:
+    def settings(self) -> dict[str, str]:
         return {
-            "HOME": str(self.home),
             "KOPIA_PASSWORD": PASSWORD,
             "KOPIA_CONFIG_PATH": str(self.home / "config"),
             "KOPIA_CACHE_DIRECTORY": str(self.home / "cache"),
@@ -140,16 +170,34 @@ class Kopia(Tool):
         return KOPIA_VERSION if folder.exists() else "unknown"
 
     def init(self) -> None:
-        self.repository.mkdir(parents=True)
-        self.run(self._program, "repository", "create", "filesystem", "--path", str(self.repository))
+        match self.place:
+            case BucketPlace(bucket=bucket, endpoint=endpoint):
+                address = endpoint.removeprefix("http://")
+                where = ["s3", "--bucket", bucket.name, "--prefix", "kopia/", "--endpoint", address, "--disable-tls"]
+            case DirectoryPlace(path=path):
+                path.mkdir(parents=True)
+                where = ["filesystem", "--path", str(path)]
+            case _:
+                raise TypeError(self.place)
+        self.run(self._program, "repository", "create", *where)
         self.run(self._program, "policy", "set", "--global", "--compression=zstd")
 
     def backup(self, source: Path) -> list[str]:
         return [self._program, "snapshot", "create", "--no-progress", str(source)]
 
     def restore(self, source: Path, target: Path) -> list[str]:
+        return [self._program, "snapshot", "restore", "--no-progress", self._newest(source), str(target)]
+
+    def restore_file(self, source: Path, file: Path, target: Path) -> list[str]:
+        return [self._program, "snapshot", "restore", "--no-progress", f"{self._newest(source)}/{file}", str(target / file.name)]
+
+    def verify(self) -> list[str]:
+        return [self._program, "snapshot", "verify", "--no-progress", "--verify-files-percent=100"]
+
+    def _newest(self, source: Path) -> str:
+        """Id of the newest snapshot's root."""
         listed = json.loads(self.run(self._program, "snapshot", "list", "--json", str(source)))
-        return [self._program, "snapshot", "restore", "--no-progress", listed[-1]["id"], str(target)]
+        return str(listed[-1]["rootEntry"]["obj"])
 
 
 KOPIA_VERSION = "0.23.1"
