@@ -96,6 +96,8 @@ class Router:
             self._gone(key)
             if kind == SNAPSHOT.kind:
                 self._tell_policy(key, event, body)
+            if kind == LOCATION.kind:
+                self._tell_users(key, event, {})
             return
         asked = (metadata.get("generation"), metadata.get("deletionTimestamp"), metadata.get("labels"), metadata.get("annotations"))
         before = self._seen.get(metadata["uid"])
@@ -105,16 +107,20 @@ class Router:
         if kind == SNAPSHOT.kind:
             self._tell_policy(key, event, body)
         if kind == LOCATION.kind:
-            self._tell_users(key, body)
+            self._tell_users(key, event, body)
 
-    def _tell_users(self, location: Key, body: Body) -> None:
-        """Policies say whether their location is fine, and runs wait for it: a changed condition of it, which is rare, wakes them all."""
+    def _tell_users(self, location: Key, event: str | None, body: Body) -> None:
+        """Policies say whether their location is fine, and runs wait for it: a changed condition of it, which is rare, wakes them all.
+
+        So do a location that was not there before and one that is no more; the ones that are listed at the beginning are no news.
+        """
         conditions = (body.get("status") or {}).get("conditions") or ()
         verdict = sorted((str(c.get("type")), str(c.get("status")), str(c.get("reason"))) for c in conditions)
-        before = self._verdicts.get(location.name)
-        self._verdicts[location.name] = verdict
-        if before is None or before == verdict:
-            return
+        before = self._verdicts.pop(location.name, None)
+        if event != "DELETED":
+            self._verdicts[location.name] = verdict
+            if before == verdict or (before is None and event != "ADDED"):
+                return
         self._wake((POLICY.kind, SNAPSHOT.kind, RESTORE.kind))
 
     def _wake(self, kinds: tuple[str, ...]) -> None:

@@ -88,6 +88,24 @@ def test_a_location_that_changes_its_mind_wakes_who_waits_for_it_and_not_what_is
     assert sorted(heard.changed) == [Key("BackupPolicy", "shop", "p"), Key("BackupSnapshot", "shop", "new")]
 
 
+@pytest.mark.parametrize("event", ["ADDED", "DELETED"])
+def test_a_location_that_comes_or_goes_wakes_who_names_it(event: str, heard: Heard) -> None:
+    """A policy whose location did not exist says so: until now it was told of the new one after two minutes only."""
+    heard.router.owner_event("BackupPolicy", None, owner())
+    if event == "DELETED":
+        heard.router.owner_event("BackupLocation", None, owner(name="frankfurt", uid="l1"))
+    heard.changed.clear()
+    heard.router.owner_event("BackupLocation", event, owner(name="frankfurt", uid="l1"))
+    assert Key("BackupPolicy", "shop", "p") in heard.changed
+
+
+def test_locations_that_are_listed_at_the_beginning_wake_nobody_twice(heard: Heard) -> None:
+    heard.router.owner_event("BackupPolicy", None, owner())
+    heard.changed.clear()
+    heard.router.owner_event("BackupLocation", None, owner(name="frankfurt", uid="l1"))
+    assert heard.changed == [Key("BackupLocation", "shop", "frankfurt")]
+
+
 def test_a_child_leads_to_its_owner(heard: Heard) -> None:
     labels = owner_labels(kind="BackupSnapshot", namespace="shop", name="run", uid="u1")
     for event in ("MODIFIED", "DELETED", None):
