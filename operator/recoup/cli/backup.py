@@ -1,11 +1,11 @@
-"""`recoup backup`: make a recovery point of a directory, a file or a block device.
+"""`recoup backup`: make a recovery point of a directory, a file, a block device or a stream.
 
 Wires keys, store, run file and progress with engine/backup. The same command with --writer-keys is the mover of a cluster.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
@@ -14,7 +14,7 @@ from recoup.errors import PARTIAL_EXIT_CODE, Usage
 from recoup.report import Progress, Report, reporting
 
 if TYPE_CHECKING:
-    from recoup.engine.backup.session import Result
+    from recoup.engine.backup.session import Request, Result
     from recoup.engine.keys.roles import WriterKeys
     from recoup.engine.log.follow import Log
 
@@ -30,7 +30,9 @@ _SHOWN = 20
     type=click.Path(exists=True, file_okay=False),
     help="Instead of key files: the directory with a writer's keys (writer.json), which can write recovery points and read none.",
 )
-@click.option("--source", metavar="PATH", required=True, help="Directory, file or block device to back up.")
+@click.option("--source", metavar="PATH", help="Directory, file or block device to back up.")
+@click.option("--stdin", "stdin_name", metavar="NAME", help="Back up standard input instead, as one file of this name.")
+@click.option("--allow-empty", is_flag=True, help="With --stdin: an empty stream is a recovery point, too, and no error.")
 @click.option(
     "--exclude",
     "excludes",
@@ -38,58 +40,69 @@ _SHOWN = 20
     multiple=True,
     help="Leave out what matches: a name at any depth (*.tmp), or with a slash a path below the source (var/cache/**); several times.",
 )
+@click.option("--exclude-caches", is_flag=True, help="Of directories with a valid CACHEDIR.TAG take nothing but the tag.")
+@click.option("--one-file-system", is_flag=True, help="Do not enter directories on which other file systems are mounted.")
+@click.option(
+    "--unit",
+    type=click.Choice(["auto", "fixed", "cdc"]),
+    default="auto",
+    show_default=True,
+    help="How files of 256 KiB and more are cut: fixed 64 KiB for what is written in place, by content (cdc) for the rest; auto decides.",
+)
 @click.option("--run", "run_file", metavar="FILE", type=click.Path(dir_okay=False), help="Which run of which policy this is, as JSON.")
 @parallelism_option
 @report_option
 @output_option
+@click.argument("producer", nargs=-1, type=click.UNPROCESSED)
 def command(
-    location: Location,
-    keys: KeyOptions,
-    writer_keys: str | None,
-    source: str,
-    excludes: tuple[str, ...],
-    run_file: str | None,
-    parallelism: int | None,
-    report: str | None,
-    output: str,
+    location: Location, keys: KeyOptions, writer_keys: str | None, report: str | None, output: str, **wishes: Unpack[Wishes]
 ) -> int:
-    """Make a recovery point of a directory, a file or a block device.
+    """Make a recovery point of a directory, a file, a block device or a stream.
 
     Prints the recovery point's id. The first backup reads everything; later ones of the same source read what changed. Nothing
-    exists until the last step, so an interrupted backup leaves earlier points as they were, and can simply be run again.
+    exists until the last step, so an interrupted backup leaves earlier points as they were, and can simply be run again: what was
+    sent already is not sent again.
 
     \b
     Examples:
       recoup backup --location file:///srv/backups --key-file backup.key --source /home --exclude '*.tmp'
       recoup backup --location s3://bucket/prefix --key-file backup.key --source /dev/vg0/data
+      recoup backup --location s3://bucket/prefix --key-file backup.key --stdin shop.sql -- pg_dump shop
+
+    With --stdin, the command after -- is run, and its output makes a recovery point only if it succeeds. A dump can be piped in as
+    well, but nobody sees there that its producer failed: an end is an end.
 
     Exit code 3: the recovery point was made, but some files changed, vanished or could not be read. They are listed.
     """  # click's mark for text that is not to be wrapped is a real backspace
     with reporting(report) as summary:
-        result = _run(location, keys, writer_keys, source, excludes, run_file, parallelism)
+        result = _run(location, keys, writer_keys, wishes)
         _fill(summary, result)
     _show(result, output)
     return PARTIAL_EXIT_CODE if result.errors_total else 0
 
 
-def _run(
-    location: Location,
-    keys: KeyOptions,
-    writer_keys: str | None,
-    source: str,
-    excludes: tuple[str, ...],
-    run_file: str | None,
-    parallelism: int | None,
-) -> Result:
+class Wishes(TypedDict):
+    """What to back up and how, as the command line says it."""
+
+    source: str | None
+    stdin_name: str | None
+    allow_empty: bool
+    excludes: tuple[str, ...]
+    exclude_caches: bool
+    one_file_system: bool
+    unit: str
+    run_file: str | None
+    parallelism: int | None
+    producer: tuple[str, ...]
+
+
+def _run(location: Location, keys: KeyOptions, writer_keys: str | None, wishes: Wishes) -> Result:
     from recoup.engine.allocator import tune_allocator, without_collector
 
     tune_allocator()
-    from recoup.engine.backup.run import read_run_file
-    from recoup.engine.backup.session import UPLOADERS, Request, back_up
-    from recoup.engine.source.exclude import Excludes
+    from recoup.engine.backup.session import back_up
 
-    Excludes(excludes)  # a bad pattern is said before anything is asked of the location
-    run = read_run_file(run_file) if run_file is not None else None
+    request = _request(wishes)
     log, writer = _open(location, keys, writer_keys)
     progress = Progress()
     try:
@@ -97,12 +110,40 @@ def _run(
             return back_up(
                 log,
                 writer,
-                Request(source, excludes, run, uploaders=parallelism or UPLOADERS),
+                request,
                 lambda size, files: progress.start("backup", bytes_total=size, files_total=files),
                 lambda size, files: progress.advance(data=size, files=files),
             )
     finally:
         progress.end()
+
+
+def _request(wishes: Wishes) -> Request:
+    """Bad input is said before anything is asked of the location. Raises Usage, Invalid, NotFound."""
+    from recoup.engine.backup.cutting import Unit
+    from recoup.engine.backup.run import read_run_file
+    from recoup.engine.backup.session import UPLOADERS, Request
+    from recoup.engine.source.exclude import Excludes
+    from recoup.engine.source.stream import Stream
+
+    source, name, excludes = wishes["source"], wishes["stdin_name"], wishes["excludes"]
+    if (source is None) == (name is None):
+        raise Usage("give --source PATH or --stdin NAME, and not both")
+    if name is None and (wishes["producer"] or wishes["allow_empty"]):
+        raise Usage("a command after --, and --allow-empty, belong to --stdin NAME")
+    if name is not None and (excludes or wishes["exclude_caches"] or wishes["one_file_system"] or wishes["unit"] == "fixed"):
+        raise Usage("with --stdin there is nothing to leave out, and a stream is always cut by content")
+    Excludes(excludes)
+    return Request(
+        source or "",
+        excludes,
+        read_run_file(wishes["run_file"]) if wishes["run_file"] is not None else None,
+        uploaders=wishes["parallelism"] or UPLOADERS,
+        exclude_caches=wishes["exclude_caches"],
+        one_file_system=wishes["one_file_system"],
+        unit=Unit(wishes["unit"]),
+        stream=Stream(name, wishes["producer"], allow_empty=wishes["allow_empty"]) if name is not None else None,
+    )
 
 
 def _open(location: Location, keys: KeyOptions, writer_keys: str | None) -> tuple[Log, WriterKeys]:
@@ -147,6 +188,10 @@ def _show(result: Result, output: str) -> None:
                 "bytesTotal": result.bytes_total,
                 "bytesRead": result.bytes_read,
                 "bytesStored": result.bytes_stored,
+                "units": [
+                    {"unit": unit, "why": why, "files": chosen.files, "bytes": chosen.size, "first": _shown(chosen.first)}
+                    for (unit, why), chosen in sorted(result.chosen.items())
+                ],
                 "errorsTotal": result.errors_total,
                 "errors": errors,
                 "notes": result.notes,
@@ -155,6 +200,10 @@ def _show(result: Result, output: str) -> None:
         return
     for note in result.notes:
         click.echo(f"note: {note}", err=True)
+    for (unit, why), chosen in sorted(result.chosen.items()):
+        if unit == "fixed":
+            others = f" and {chosen.files - 1} more" if chosen.files > 1 else ""
+            click.echo(f"note: cut in fixed units ({why}): {_shown(chosen.first)}{others}", err=True)
     for error in errors[:_SHOWN]:
         click.echo(f"{error['reason']}: {error['path']}: {error['message']}", err=True)
     if result.errors_total > _SHOWN:

@@ -12,12 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from recoup.engine.backup.contents import ContentReader
+from recoup.engine.backup.cutting import Chosen, Unit
 from recoup.engine.backup.dedup import Dedup
 from recoup.engine.backup.fixed import FixedReader
 from recoup.engine.backup.leaves import LeafMaker, NewLeaf
 from recoup.engine.backup.lineage import Lineage
 from recoup.engine.backup.lists import ListBuilder, MadeList
 from recoup.engine.backup.packs import META_BYTES, Ledger, MetaWriter, PackWriter
+from recoup.engine.backup.piped import NoXattrs, StreamReader, take_stream
 from recoup.engine.backup.pipeline import Pipeline
 from recoup.engine.backup.places import NodeWriter
 from recoup.engine.backup.sampling import Sampler
@@ -31,7 +33,7 @@ from recoup.engine.records.content import Content, Run, Scheme
 from recoup.engine.records.manifest import MAX_LISTED_ERRORS, FileError, SourceKind, Totals
 from recoup.engine.records.tree import Path, WireEntry, Xattr
 from recoup.engine.source.attributes import XATTR_INLINE, XattrReader, file_type
-from recoup.engine.source.exclude import Excludes
+from recoup.engine.source.rules import WalkRules
 from recoup.engine.source.walk import Directory, Walk
 from recoup.errors import Invalid
 
@@ -93,6 +95,8 @@ class Captured:
     errors_total: int = 0
     rewritten: int = 0
     """Bytes of unchanged units that were written afresh because they lay in too many blocks."""
+    chosen: dict[tuple[str, str], Chosen] = field(default_factory=dict)
+    """How large files that were read were cut, and why."""
     newest: int = 0
     """Latest time that any entry has, in nanoseconds."""
 
@@ -110,15 +114,15 @@ class Errors:
             self.listed.append(FileError(b"/".join(path) or b".", reason, message))
 
 
-def capture(work: Work, source: OpenSource, excludes: tuple[str, ...]) -> Captured:
+def capture(work: Work, source: OpenSource, rules: WalkRules, unit: Unit) -> Captured:
     """Read everything that is new. Raises CacheDistrusted, and what the pipeline's threads met."""
     if source.kind is SourceKind.DEVICE:
         return _capture_device(work, source)
     errors = Errors()
-    reader = ContentReader(work.sink, work.lists, work.keys.gear_seed, lambda data: work.on_progress(data, 0), _runs_of(work.lineage))
+    reader = ContentReader(work.sink, work.lists, work.keys.gear_seed, lambda data: work.on_progress(data, 0), _runs_of(work.lineage), unit)
     sampler = Sampler(work.id_key, work.lineage.root.run) if work.lineage is not None else None
     maker = LeafMaker(
-        reader,
+        StreamReader(reader, source.stream) if source.stream is not None else reader,
         work.sink,
         put=work.put_block,
         put_rows=work.cache.put,
@@ -127,10 +131,11 @@ def capture(work: Work, source: OpenSource, excludes: tuple[str, ...]) -> Captur
         sampler=sampler,
         on_error=errors.add,
         on_files=lambda files, data: work.on_progress(data, files),
+        xattrs=NoXattrs() if source.stream is not None else None,
     )
     captured = Captured(Totals(), 0, lists=work.lists.made)
     if source.kind is SourceKind.DIRECTORY:
-        with Walk(source.fd, Excludes(excludes), errors.add) as walk:
+        with Walk(source.fd, rules, errors.add) as walk:
             captured.root, captured.root_blocks = _root_entry(work, source)
             listed = False
             for directory in walk:
@@ -139,13 +144,15 @@ def capture(work: Work, source: OpenSource, excludes: tuple[str, ...]) -> Captur
             if not listed:
                 raise Invalid(f"the source {source.path} cannot be listed: {errors.listed[0].message}", reason="SourceUnreadable")
             captured.leaves = maker.finish()
+    elif source.stream is not None:
+        captured.leaves = take_stream(maker, source.stream)
     else:
         captured.leaves = _capture_file(maker, source)
     captured.tree, captured.inner = put_trunk(captured.leaves, work.put_block)
     records = [leaf.record for leaf in captured.leaves if leaf.record is not None]
     captured.totals = Totals(sum(r.files for r in records), sum(r.directories for r in records), sum(r.size for r in records))
-    captured.bytes_read = reader.bytes_read + (sampler.bytes_read if sampler is not None else 0)
-    captured.rewritten = reader.rewritten
+    captured.bytes_read = reader.bytes_read + reader.cutting.bytes_read + (sampler.bytes_read if sampler is not None else 0)
+    captured.rewritten, captured.chosen = reader.rewritten, reader.cutting.chosen
     captured.errors, captured.errors_total, captured.newest = errors.listed, errors.total, maker.newest
     return captured
 

@@ -156,6 +156,8 @@ def _put_manifest(closing: Closing, captured: Captured, refs: Locator, session: 
         root_blocks=captured.root_blocks,
         device=captured.device,
         excludes=closing.request.excludes,
+        exclude_caches=closing.request.exclude_caches,
+        one_file_system=closing.request.one_file_system,
         errors=tuple(captured.errors),
         errors_total=captured.errors_total,
         parent=work.lineage.root.manifest if work.lineage is not None else b"",

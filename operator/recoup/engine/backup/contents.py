@@ -13,6 +13,7 @@ from typing import Final
 
 from pyfastcdc import FastCDC
 
+from recoup.engine.backup.cutting import Cutting, Unit
 from recoup.engine.backup.fixed import FixedReader
 from recoup.engine.backup.lists import ListBuilder
 from recoup.engine.backup.units import (
@@ -24,7 +25,6 @@ from recoup.engine.backup.units import (
     PendingContent,
     PendingRun,
     ends_group,
-    is_written_in_place,
 )
 from recoup.engine.format.ids import block_id
 from recoup.engine.format.kinds import BlockKind
@@ -39,6 +39,11 @@ _CHUNK_AVERAGE: Final = 1 << 20
 _READ: Final = 2 * CHUNK_MOST
 _DATA: Final = BlockKind.DATA
 
+ENDLESS: Final = 1 << 62
+"""As a size: until the end of the stream."""
+
+Fill = Callable[[memoryview, int], int]
+"""Fills a buffer from an offset; fewer bytes only at the end."""
 RunsOf = Callable[[Content], Iterable[Run]]
 """The runs of a content of the lineage, read back where they are a list."""
 
@@ -46,7 +51,16 @@ RunsOf = Callable[[Content], Iterable[Run]]
 class ContentReader:
     """Reads files of the working directory into blocks. Not thread-safe."""
 
-    def __init__(self, sink: BlockSink, lists: ListBuilder, gear_seed: bytes, progress: Callable[[int], None], runs_of: RunsOf) -> None:
+    def __init__(
+        self,
+        sink: BlockSink,
+        lists: ListBuilder,
+        gear_seed: bytes,
+        progress: Callable[[int], None],
+        runs_of: RunsOf,
+        unit: Unit = Unit.AUTO,
+    ) -> None:
+        self.cutting = Cutting(unit, sink.id_key)
         self._sink = sink
         self._runs_of = runs_of
         self._lists = lists
@@ -118,24 +132,31 @@ class ContentReader:
 
     def _read_large(self, fd: int, name: bytes, listed: os.stat_result, old: Content | None, holes: bool) -> PendingContent:
         size = self._end = listed.st_size
-        was_fixed = old is not None and old.scheme is Scheme.FIXED
-        if was_fixed or is_written_in_place(name, os.pread(fd, 16, 0), holes=holes):
-            runs = self._runs_of(old) if old is not None and was_fixed else ()
+        scheme = old.scheme if old is not None else None
+        before = self._runs_of(old) if old is not None else ()
+        if self.cutting.fixed(fd, name, size, holes=holes, old=scheme, runs=before):
+            runs = before if scheme is Scheme.FIXED else ()
             content = self._fixed.read(fd, data_extents(fd, size) if holes else [(0, size)], runs)
             self.bytes_read += self._fixed.taken
             return content
         made = self._lists.begin(Scheme.CDC, BlockKind.CONTENT)
-        self._end = self._cut(fd, size, made.add)
+        self._end = self._cut(lambda view, at: read_into(fd, view, at), size, made.add)
         return made.finish()
 
-    def _cut(self, fd: int, size: int, add: Callable[[PendingRun], None]) -> int:
-        """Cut the file by content; each chunk is a block. Returns where the file ended."""
+    def read_stream(self, fill: Fill) -> tuple[PendingContent, int]:
+        """The content of a stream, and how long it was."""
+        made = self._lists.begin(Scheme.CDC, BlockKind.CONTENT)
+        size = self._cut(fill, ENDLESS, made.add)
+        return made.finish() if size else PendingContent(Scheme.WHOLE, []), size
+
+    def _cut(self, fill: Fill, size: int, add: Callable[[PendingRun], None]) -> int:
+        """Cut by content what `fill` delivers, `size` bytes at most; each chunk is a block. Returns where it ended."""
         if self._buffer is None:
             self._buffer = new_buffer(_READ)
         buffer, held, at = self._buffer, 0, 0
         while True:
             want = min(_READ - held, size - at)
-            got = read_into(fd, buffer[held : held + want], at) if want else 0
+            got = fill(buffer[held : held + want], at) if want else 0
             self.bytes_read += got
             self._progress(got)
             at += got

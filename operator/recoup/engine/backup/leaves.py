@@ -12,12 +12,11 @@ import zlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 from blake3 import blake3
 
-from recoup.engine.backup.contents import ContentReader
 from recoup.engine.backup.lineage import Lineage, OldRow
 from recoup.engine.backup.lists import wire_runs
 from recoup.engine.backup.sampling import Sampler
@@ -91,12 +90,20 @@ PutRows = Callable[[bytes], Locator]
 PutBlock = Callable[[BlockKind, bytes], bytes]
 
 
+class FileReader(Protocol):
+    """Where contents come from: files of the working directory (contents.py), or a stream (piped.py)."""
+
+    def read(self, name: bytes, listed: os.stat_result, old: Content | None) -> tuple[PendingContent, int, bool]: ...
+
+    def close_group(self) -> None: ...
+
+
 class LeafMaker:
     """Takes listed directories in order; gives the leaves of the tree."""
 
     def __init__(
         self,
-        reader: ContentReader,
+        reader: FileReader,
         sink: BlockSink,
         *,
         put: PutBlock,
@@ -106,6 +113,7 @@ class LeafMaker:
         sampler: Sampler | None,
         on_error: OnError,
         on_files: Callable[[int, int], None],
+        xattrs: XattrReader | None = None,
     ) -> None:
         self._reader = reader
         self._sink = sink
@@ -117,7 +125,7 @@ class LeafMaker:
         self._sampler = sampler
         self._on_error = on_error
         self._on_files = on_files
-        self._xattrs = XattrReader()
+        self._xattrs = xattrs or XattrReader()
         self._parts: list[Part] = []
         self._count = 0
         self._bytes = 0

@@ -144,8 +144,6 @@ def _placed(record: LeafRecord, node: Locator) -> LeafRecord:
     )
 
 
-def walker_key(cache_key: bytes, kind: str, excludes: Iterable[str]) -> bytes:
-    """What decides a walk: another value makes the cache useless."""
-    return blake3(
-        b"\0".join((b"rules 1", kind.encode(), *(e.encode("utf-8", "surrogateescape") for e in excludes))), key=cache_key
-    ).digest()
+def walker_key(cache_key: bytes, kind: str, rules: Iterable[str]) -> bytes:
+    """What decides a walk (WalkRules.tokens): another value makes the cache useless."""
+    return blake3(b"\0".join((b"rules 1", kind.encode(), *(e.encode("utf-8", "surrogateescape") for e in rules))), key=cache_key).digest()

@@ -15,6 +15,7 @@ from typing import Final
 from recoup.engine.backup.capture import Captured, Work, capture
 from recoup.engine.backup.choosing import choose_session
 from recoup.engine.backup.closing import Closing, close_point
+from recoup.engine.backup.cutting import Chosen, Unit
 from recoup.engine.backup.dedup import Dedup
 from recoup.engine.backup.lineage import Lineage, walker_key
 from recoup.engine.backup.packs import PACK_BYTES, Ledger, put_object
@@ -32,7 +33,9 @@ from recoup.engine.log.bodies import Commit
 from recoup.engine.log.follow import Log, LogRejected
 from recoup.engine.log.points import open_point
 from recoup.engine.records.manifest import FileError
-from recoup.errors import Integrity, Invalid, RecoupError
+from recoup.engine.source.rules import WalkRules
+from recoup.engine.source.stream import Stream
+from recoup.errors import Integrity, Invalid, NotFound, RecoupError
 
 UPLOADERS: Final = 2
 """Objects on their way at the same time, if nobody says otherwise."""
@@ -48,6 +51,15 @@ class Request:
     pack_bytes: int = PACK_BYTES
     """Stored bytes of a pack; more than the longest block (4 MiB) and what surrounds it."""
     uploaders: int = UPLOADERS
+    exclude_caches: bool = False
+    one_file_system: bool = False
+    unit: Unit = Unit.AUTO
+    stream: Stream | None = None
+    """What to read instead of `source`, which is then without meaning."""
+
+    @property
+    def rules(self) -> WalkRules:
+        return WalkRules(self.excludes, self.exclude_caches, self.one_file_system)
 
 
 @dataclass
@@ -63,6 +75,8 @@ class Result:
     errors_total: int = 0
     notes: list[str] = field(default_factory=list)
     """What the run found worth saying: why everything was read, that a cache was distrusted."""
+    chosen: dict[tuple[str, str], Chosen] = field(default_factory=dict)
+    """How large files that were read were cut (`fixed`, `cdc`), and why."""
 
 
 OnProgress = Callable[[int, int], None]
@@ -81,12 +95,12 @@ def back_up(log: Log, keys: WriterKeys, request: Request, on_start: OnStart, on_
     done = _committed(log, keys, request)
     if done is not None:
         return done
-    with OpenSource(request.source) as source, choose_session(log.state, keys, request.run, source.path) as session:
+    with OpenSource(request.source, request.stream) as source, choose_session(log.state, keys, request.run, source.path) as session:
         try:
             return _in_session(session, log, keys, request, source, on_start, on_progress)
         except LogRejected:
             known = log.follow().sessions.get(session)
-            if request.run is not None or known is None or known.committed is None:
+            if request.run is not None or request.stream is not None or known is None or known.committed is None:
                 raise
         # Somebody with the same host name backed up the same path, and was done first: a point of its own, from the beginning.
         return _in_session(os.urandom(ID_BYTES), log, keys, request, source, on_start, on_progress)
@@ -131,7 +145,7 @@ def _attempts(
 ) -> Result:
     """With the lineage's cache; without it if the cache turns out to lie."""
     readback = ReadBack(log.store, keys)
-    walker = walker_key(keys.path_key, source.kind.value, request.excludes)
+    walker = walker_key(keys.path_key, source.kind.value, request.rules.tokens)
     pvc_uid = request.run.source.persistent_volume_claim_uid if request.run is not None and request.run.ticket else ""
     lineage, reason = find_lineage(
         log.state, keys, readback, pvc_uid=pvc_uid, source=record_source(request.run, source.path), walker=walker
@@ -141,9 +155,12 @@ def _attempts(
         return _attempt(log, keys, request, source, opened, lineage, readback, walker, notes, on_start, on_progress)
     except CacheDistrusted:
         notes.append("CacheDistrusted: a file that looked unchanged has other content; everything was read")
-    except Integrity as error:
+    except (Integrity, NotFound) as error:  # NotFound: it was forgotten and swept meanwhile
         if lineage is None or error.reason == "SelfCheckFailed":
             raise
+        if request.stream is not None:
+            hint = "a stream can be read only once; `recoup verify` records the damage, and the next run builds on nothing"
+            raise Integrity(f"the last recovery point of {source.path} cannot be built on: {error}; {hint}") from error
         notes.append(f"the last recovery point cannot be built on, everything was read: {error}")
     return _attempt(log, keys, request, source, opened, None, readback, walker, notes, on_start, on_progress)
 
@@ -176,7 +193,7 @@ def _attempt(
     dedup = Dedup(readback, lineage, live, log.state.damaged, earlier)
     with checkpoints, Pipeline(upload, workers=worker_count(), uploaders=request.uploaders) as pipeline:
         work = Work(pipeline, keys, ledger, dedup, lineage, request.pack_bytes, request.uploaders, started, on_progress)
-        captured = capture(work, source, request.excludes)
+        captured = capture(work, source, request.rules, request.unit)
         closing = Closing(work, log.store, readback, request, source, walker)
         commit = close_point(closing, captured, opened)
     log.append(commit, keys.signer)
@@ -199,4 +216,5 @@ def _result(commit: Commit, captured: Captured, ledger: Ledger, notes: list[str]
         captured.errors,
         captured.errors_total,
         notes,
+        captured.chosen,
     )

@@ -1,4 +1,4 @@
-"""What a run reads from: a directory, one file, or a block device, opened once."""
+"""What a run reads from: a directory, one file, a block device, or a stream, opened once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Self
 
 from recoup.engine.records.cache import Root
 from recoup.engine.records.manifest import SourceKind
+from recoup.engine.source.stream import Stream
 from recoup.errors import Invalid, NotFound
 
 KINDS = {stat.S_IFDIR: SourceKind.DIRECTORY, stat.S_IFREG: SourceKind.FILE, stat.S_IFBLK: SourceKind.DEVICE}
@@ -17,11 +18,19 @@ KINDS = {stat.S_IFDIR: SourceKind.DIRECTORY, stat.S_IFREG: SourceKind.FILE, stat
 class OpenSource:
     """A source, found out what it is. A context manager; `fd` is open within it."""
 
-    def __init__(self, path: str) -> None:
-        self.path = os.path.abspath(path)  # noqa: PTH100  # resolve() would name another place where a link is meant
+    def __init__(self, path: str, stream: Stream | None = None) -> None:
+        """`path`, or if there is one, the stream."""
+        self.stream = stream
+        self.fd = -1
+        # resolve() would name another place where a link is meant
+        self.path = f"stdin:{os.fsdecode(stream.name)}" if stream is not None else os.path.abspath(path)  # noqa: PTH100
 
     def __enter__(self) -> Self:
-        """Raises NotFound, Invalid (SourceUnreadable, SourceUnsupported)."""
+        """Raises NotFound, Invalid (SourceUnreadable, SourceUnsupported, SourceCommandFailed)."""
+        if self.stream is not None:
+            self.stream.__enter__()
+            self.kind = SourceKind.FILE
+            return self
         try:
             self.fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
@@ -39,10 +48,15 @@ class OpenSource:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        os.close(self.fd)
+        if self.stream is not None:
+            self.stream.__exit__(kind, error, trace)
+        else:
+            os.close(self.fd)
 
     def expected(self, last: Root | None) -> tuple[int | None, int | None]:
         """(bytes, files) that the run will probably go through, for rate and ETA; None where nothing is known."""
+        if self.stream is not None:
+            return None, 1
         if self.kind is not SourceKind.DIRECTORY:
             return self.size, 1 if self.kind is SourceKind.FILE else None
         if last is not None:

@@ -7,7 +7,6 @@ referred to; new ones go to the pipeline.
 
 from __future__ import annotations
 
-import re
 from typing import Final, NamedTuple, Protocol
 
 from recoup.engine.backup.packs import PackWriter, compress
@@ -23,21 +22,6 @@ GROUP_LEAST: Final = 512 << 10
 GROUP_MOST: Final = 2 << 20
 REMEMBERED_UNITS: Final = 1 << 16
 """Small files of this run whose content is recognised when it comes again."""
-
-_IN_PLACE_SUFFIXES: Final = (
-    b".db", b".sqlite", b".sqlite3", b".db3", b".ibd", b".ibdata1", b".myd", b".myi", b".frm", b".mdb", b".accdb", b".mdf", b".ldf",
-    b".ndf", b".dbf", b".fdb", b".gdb", b".wt", b".edb", b".pst", b".raw", b".img", b".iso", b".vmdk", b".vdi", b".vhd", b".vhdx",
-    b".qcow2", b".qcow", b".hdd",
-)  # fmt: skip
-_IN_PLACE_NAMES: Final = re.compile(rb"[0-9]+(?:\.[0-9]+|_fsm|_vm|_init)?|ibdata[0-9]+|ib_logfile[0-9]+|undo_[0-9]+")
-"""Relation files of PostgreSQL, table spaces and logs of InnoDB."""
-_IN_PLACE_MAGIC: Final = (b"SQLite format 3\0", b"QFI\xfb", b"KDMV", b"conectix", b"vhdxfile", b"<<< ", b"\0\1\0\0Standard ")
-
-
-def is_written_in_place(name: bytes, head: bytes, *, holes: bool) -> bool:
-    """The rule by which a large file gets fixed units: its name, holes, or its first bytes. Shown in the content's scheme."""
-    lower = name.lower()
-    return holes or lower.endswith(_IN_PLACE_SUFFIXES) or _IN_PLACE_NAMES.fullmatch(lower) is not None or head.startswith(_IN_PLACE_MAGIC)
 
 
 class BlockRef:

@@ -103,6 +103,8 @@ class Manifest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """Ids of blocks with long xattr values of `root`."""
     device: Content | None = None
     excludes: tuple[str, ...] = ()
+    exclude_caches: bool = False
+    one_file_system: bool = False
     errors: tuple[FileError, ...] = ()
     errors_total: int = 0
     parent: bytes = b""

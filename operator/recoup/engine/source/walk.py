@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from recoup.engine.source.exclude import Excludes
+from recoup.engine.source.rules import CACHE_TAG, WalkRules, is_cache
 
 Path = tuple[bytes, ...]
 _Child = tuple[Path, bytes, int, int]
@@ -58,8 +59,10 @@ class Walk:
     A context manager: on exit all descriptors are closed, and the working directory is as before.
     """
 
-    def __init__(self, root: int, excludes: Excludes, on_error: OnError) -> None:
-        self._excludes = excludes
+    def __init__(self, root: int, rules: WalkRules, on_error: OnError) -> None:
+        self._excludes = Excludes(rules.excludes)
+        self._rules = rules
+        self._device = os.fstat(root).st_dev
         self._on_error = on_error
         self._before = os.open(b".", os.O_PATH | os.O_CLOEXEC)
         try:
@@ -92,7 +95,7 @@ class Walk:
             if directory is not None:
                 children: list[_Child] = []
                 for batch in self._batches(directory):
-                    children += _children(batch)
+                    children += self._children(batch)
                     yield batch
                 pending.extend(reversed(children))
             if not pending:
@@ -185,6 +188,8 @@ class Walk:
             self._failed(path, error)
             return None
         names.sort()
+        if self._rules.exclude_caches and is_cache(names):
+            names = [CACHE_TAG]
         if self._excludes:
             parent = b"/".join(path)
             names = [name for name in names if not self._excludes.matches(parent, name)]
@@ -199,6 +204,14 @@ class Walk:
             self._stat_each(directory, names)
         else:
             directory.names = names
+        if self._rules.one_file_system:
+            self._keep_own(directory)
+
+    def _keep_own(self, directory: Directory) -> None:
+        """Drop what is on another file system; directories stay, as what is mounted over, and are not entered."""
+        both = zip(directory.names, directory.stats, strict=True)
+        own = [(name, found) for name, found in both if found.st_dev == self._device or stat.S_ISDIR(found.st_mode)]
+        directory.names, directory.stats = [name for name, _ in own], [found for _, found in own]
 
     def _stat_each(self, directory: Directory, names: list[bytes]) -> None:
         directory.names = []
@@ -214,8 +227,8 @@ class Walk:
         reason = "Vanished" if isinstance(error, FileNotFoundError) else "Unreadable"
         self._on_error(path, reason, error.strerror or str(error))
 
-
-def _children(directory: Directory) -> list[_Child]:
-    path, is_dir = directory.path, stat.S_ISDIR
-    both = zip(directory.names, directory.stats, strict=True)
-    return [(path, name, found.st_dev, found.st_ino) for name, found in both if is_dir(found.st_mode)]
+    def _children(self, directory: Directory) -> list[_Child]:
+        path, is_dir = directory.path, stat.S_ISDIR
+        both = zip(directory.names, directory.stats, strict=True)
+        found = [(path, name, found.st_dev, found.st_ino) for name, found in both if is_dir(found.st_mode)]
+        return [child for child in found if child[2] == self._device] if self._rules.one_file_system else found

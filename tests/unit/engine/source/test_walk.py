@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from recoup.engine.source import walk as walk_module
-from recoup.engine.source.exclude import Excludes
+from recoup.engine.source.rules import WalkRules
 from recoup.engine.source.walk import Walk
 
 Found = list[tuple[tuple[bytes, ...], list[bytes]]]
@@ -27,7 +28,7 @@ def listed(root: Path, errors: list[tuple[tuple[bytes, ...], str]] | None = None
     fd = os.open(root, os.O_RDONLY)
     problems = errors if errors is not None else []
     try:
-        with Walk(fd, Excludes(), lambda path, reason, _message: problems.append((path, reason))) as walk:
+        with Walk(fd, WalkRules(), lambda path, reason, _message: problems.append((path, reason))) as walk:
             for directory in walk:
                 try:
                     yield directory.path, directory.names
@@ -143,10 +144,63 @@ def test_excluded_directories_are_not_entered(root: Path) -> None:
     (root / "keep/skip/x").mkdir(parents=True)
     (root / "skip/x").mkdir(parents=True)
     fd = os.open(root, os.O_RDONLY)
-    with Walk(fd, Excludes(["skip"]), lambda *_: None) as walk:
+    with Walk(fd, WalkRules(("skip",)), lambda *_: None) as walk:
         found = []
         for directory in walk:
             found.append((directory.path, directory.names))
             directory.release()
     os.close(fd)
     assert found == [((), [b"keep"]), ((b"keep",), [])]
+
+
+def names_of(root: Path, rules: WalkRules) -> set[str]:
+    fd = os.open(root, os.O_RDONLY)
+    try:
+        with Walk(fd, rules, lambda *_: None) as walk:
+            found = set()
+            for directory in walk:
+                found |= {b"/".join((*directory.path, name)).decode() for name in directory.names}
+                directory.release()
+            return found
+    finally:
+        os.close(fd)
+
+
+TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# made by a test\n"
+
+
+def test_of_caches_the_tag_alone_is_taken(tmp_path: Path) -> None:
+    for name, tag in (("cache", TAG), ("not", b"something else"), ("short", TAG[:20])):
+        (tmp_path / name / "deep").mkdir(parents=True)
+        (tmp_path / name / "deep/file").touch()
+        (tmp_path / name / "CACHEDIR.TAG").write_bytes(tag)
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/CACHEDIR.TAG").symlink_to(tmp_path / "cache/CACHEDIR.TAG")
+    (tmp_path / "linked/file").touch()
+    everything = names_of(tmp_path, WalkRules())
+    assert everything - names_of(tmp_path, WalkRules(exclude_caches=True)) == {"cache/deep", "cache/deep/file"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_one_file_system(tmp_path: Path) -> None:
+    for name in ("own", "mounted"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "own/file").touch()
+    subprocess.run(["mount", "-t", "tmpfs", "none", tmp_path / "mounted"], check=True)
+    try:
+        (tmp_path / "mounted/inner").touch()
+        assert names_of(tmp_path, WalkRules()) == {"own", "own/file", "mounted", "mounted/inner", "file"}
+        assert names_of(tmp_path, WalkRules(one_file_system=True)) == {"own", "own/file", "mounted", "file"}
+        subprocess.run(["mount", "--bind", tmp_path / "mounted/inner", tmp_path / "file"], check=True)
+        try:
+            assert names_of(tmp_path, WalkRules(one_file_system=True)) == {"own", "own/file", "mounted"}
+        finally:
+            subprocess.run(["umount", tmp_path / "file"], check=True)
+    finally:
+        subprocess.run(["umount", tmp_path / "mounted"], check=True)
+
+
+def test_every_rule_makes_another_walk() -> None:
+    rules = [WalkRules(), WalkRules(("a",)), WalkRules(exclude_caches=True), WalkRules(one_file_system=True), WalkRules((), True, True)]
+    assert len({rule.tokens for rule in rules}) == len(rules)
