@@ -84,7 +84,11 @@ def make_keys(
 def hand_out(
     provisioned: Provisioned, vault: str, namespace: str, namespace_uid: str, writer_namespace: str, catalogue_namespace: str
 ) -> None:
-    """Write both Secrets, the catalogue's last."""
+    """Write both Secrets, the catalogue's last.
+
+    The writer's is of no use once its namespace is gone, and goes with it. The catalogue's stays: with it a restore elsewhere finds the
+    recovery points of a namespace that is no more.
+    """
     from recoup.api.names import catalogue_secret, writer_secret
     from recoup.controller.handout import FINGERPRINT, NAMESPACE, NAMESPACE_UID, build_role_secret, write_secret
     from recoup.controller.kube import ApiServer, load_configuration
@@ -92,9 +96,11 @@ def hand_out(
     kube = ApiServer(load_configuration())
     annotations = {FINGERPRINT: provisioned.fingerprint, NAMESPACE: namespace, NAMESPACE_UID: namespace_uid}
     repository = provisioned.catalogue.identity.repo_id.hex()
-    for name, place, files in (
-        (writer_secret(vault), writer_namespace, provisioned.writer.to_files()),
-        (catalogue_secret(vault), catalogue_namespace, provisioned.catalogue.to_files()),
+    for name, place, files, goes_with in (
+        (writer_secret(vault), writer_namespace, provisioned.writer.to_files(), (namespace, namespace_uid)),
+        (catalogue_secret(vault), catalogue_namespace, provisioned.catalogue.to_files(), None),
     ):
-        secret = build_role_secret(name=name, namespace=place, vault=vault, repository=repository, annotations=annotations, files=files)
+        secret = build_role_secret(
+            name=name, namespace=place, vault=vault, repository=repository, annotations=annotations, files=files, goes_with=goes_with
+        )
         write_secret(kube, secret)

@@ -25,9 +25,14 @@ NAMESPACE_UID = f"{GROUP}/vault-namespace-uid"
 
 
 def build_role_secret(
-    *, name: str, namespace: str, vault: str, repository: str, annotations: Mapping[str, str], files: Mapping[str, bytes]
+    *, name: str, namespace: str, vault: str, repository: str, annotations: Mapping[str, str], files: Mapping[str, bytes],
+    goes_with: tuple[str, str] | None = None,
 ) -> Object:  # fmt: skip
-    """The Secret with one role's files."""
+    """The Secret with one role's files. goes_with: name and uid of the Namespace with which it is to go.
+
+    The cluster's own garbage collector removes it then: nobody of ours needs the right to delete Secrets where keys lie.
+    """
+    owner = {"apiVersion": "v1", "kind": "Namespace", "name": goes_with[0], "uid": goes_with[1]} if goes_with else None
     return {
         "apiVersion": SECRET.api_version,
         "kind": SECRET.kind,
@@ -36,6 +41,7 @@ def build_role_secret(
             "namespace": namespace,
             "labels": {MANAGED_BY: MANAGER, VAULT: vault, REPOSITORY: repository},
             "annotations": dict(annotations),
+            **({"ownerReferences": [owner]} if owner else {}),
         },
         "type": "Opaque",
         "data": {file: base64.b64encode(content).decode() for file, content in files.items()},

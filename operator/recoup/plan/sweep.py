@@ -50,7 +50,7 @@ def _may_finish(view: VolumeView, now: datetime) -> bool:
     for job in view.jobs.values():
         verdict = judge_mover(job, pod_of(job, view.pods), now=now, warnings={})
         young = now - parse_time(job["metadata"]["creationTimestamp"]) < FINISH_LIMIT
-        if verdict.state is MoverState.RUNNING and young:
+        if verdict.state is MoverState.RUNNING and verdict.since is not None and young:  # one that has not begun has nothing to finish
             return True
     return False
 

@@ -12,10 +12,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from recoup.controller.resources import NAMESPACE, POD, POLICY, PVC, RESTORE, SNAPSHOT, VOLUME_SNAPSHOT, VOLUME_SNAPSHOT_CONTENT
+from recoup.controller.resources import NAMESPACE, POD, POLICY, PVC, RESTORE, SECRET, SNAPSHOT, VOLUME_SNAPSHOT, VOLUME_SNAPSHOT_CONTENT
 from tests.cluster import processes
 from tests.cluster.processes import Process
-from tests.e2e.cluster.locations import SYSTEM, Place
+from tests.e2e.cluster.locations import MOVERS, SYSTEM, Place
 from tests.e2e.cluster.product import Product, await_controller, install
 from tests.e2e.cluster.together import Scenario, Together, assert_honest, name_of, slow_place
 from tests.e2e.cluster.waiting import PATIENCE, wait_until
@@ -120,8 +120,15 @@ def its_namespace_is_deleted(product: Product) -> None:
             "the location names the vault of a namespace that is gone", lambda: None if place.vaults(gone.name) else str(place.get())
         )
         assert len(place.points(gone.name)) == 1
+        (vault,) = place.vaults(gone.name)
+        wait_until("its writer's keys are gone", lambda: "still there" if f"writer-{vault}" in secrets(product, MOVERS) else None)
+        assert f"catalogue-{vault}" in secrets(product, SYSTEM), "without it nobody could restore the point elsewhere"
         for team in teams.values():  # a mover may have begun before the namespace was seen to go
             assert len(place.points(team.name)) <= 1
+
+
+def secrets(product: Product, namespace: str) -> set[str]:
+    return {each["metadata"]["name"] for each in product.kube.list(SECRET, namespace)}
 
 
 def _still_there(product: Product, name: str) -> str | None:
@@ -186,7 +193,7 @@ def test_the_api_server_is_away_for_a_while(product: Product) -> None:
         begin_all(place, gate, uploading, beginning, restoring)
         server = processes.load(product.node.folder, "kube-apiserver")
         gate.set()
-        pause(server, 45)
+        pause(server, 60)
         wait_until("the API server answers again", lambda: None if product.kube.ready() else "no answer", PATIENCE)
         await_controller(product.kube)
         end_all(product, place, uploading, beginning, restoring)

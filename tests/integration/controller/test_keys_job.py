@@ -80,6 +80,9 @@ def test_each_role_gets_its_part_and_the_vault_is_known_by_its_secret(run: Run) 
     listed = run.kube.list_metadata(SECRET, "recoup-system", labels=f"{REPOSITORY}={catalogue.identity.repo_id.hex()}")
     assert [secret["metadata"]["name"] for secret in listed] == [f"catalogue-{run.vault}"]
     assert (run.report()["outcome"], run.report()["id"]) == ("Succeeded", fingerprint)
+    (owner,) = run.secret("writer")["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["name"], owner["uid"]) == ("Namespace", "shop", "n1")
+    assert "ownerReferences" not in run.secret("catalogue")["metadata"], "it is needed to restore what a namespace that is gone had"
 
 
 def test_running_again_changes_nothing_and_brings_back_what_was_lost(run: Run) -> None:
