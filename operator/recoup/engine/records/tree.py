@@ -125,7 +125,7 @@ def iterate_tree(fetch: Fetch, root: bytes, under: Path = ()) -> Iterator[Entry]
     Integrity for any order, duplicate, name or link between nodes that a writer would not have made.
     """
     order = _Order(check_parents=not under)
-    for listing_path, entry in _leaves(fetch, root, lambda first, after: _may_hold(first, after, under)):
+    for listing_path, entry in _leaves(fetch, root, lambda first, after: may_hold(first, after, under)):
         order.check(listing_path, entry)
         if _within((*listing_path, entry.name), under):
             yield entry
@@ -134,16 +134,16 @@ def iterate_tree(fetch: Fetch, root: bytes, under: Path = ()) -> Iterator[Entry]
 def iterate_paths(fetch: Fetch, root: bytes, paths: Sequence[Path]) -> Iterator[Entry]:
     """As `iterate_tree`, of several paths at once: their entries, what is below them, and the directories that lead to them."""
     order = _Order(check_parents=True)
-    for listing_path, entry in _leaves(fetch, root, lambda first, after: any(_leads_to(first, after, path) for path in paths)):
+    for listing_path, entry in _leaves(fetch, root, lambda first, after: any(leads_to(first, after, path) for path in paths)):
         own = (*listing_path, entry.name)
         if any(_within(own, path) or _within(path, own) for path in paths):
             order.check(listing_path, entry)
             yield entry
 
 
-def _leads_to(first: Key, after: Key | None, path: Path) -> bool:
+def leads_to(first: Key, after: Key | None, path: Path) -> bool:
     """Whether a child may hold the entry of `path`, anything below it, or the entry of a directory above it."""
-    if _may_hold(first, after, path):
+    if may_hold(first, after, path):
         return True
     above = ((path[:depth], path[depth]) for depth in range(len(path) - 1))
     return any(first <= key and (after is None or key < after) for key in above)
@@ -203,7 +203,7 @@ def _leaves(fetch: Fetch, node: bytes, wanted: Wanted, level: int | None = None)
         return
     inner = decode_inner(data, "a tree's node")
     children = split_ids(inner.children, "a tree's node")
-    keys = _keys(inner)
+    keys = child_keys(inner)
     if len(children) != len(keys) or not children or any(a >= b for a, b in itertools.pairwise(keys)):
         raise Integrity("the children of a tree's node are not in order")
     for index, child in enumerate(children):
@@ -212,7 +212,7 @@ def _leaves(fetch: Fetch, node: bytes, wanted: Wanted, level: int | None = None)
             yield from _leaves(fetch, child, wanted, found - 1)
 
 
-def _may_hold(first: Key, after: Key | None, under: Path) -> bool:
+def may_hold(first: Key, after: Key | None, under: Path) -> bool:
     """Whether a child whose keys are `first` ≤ key < `after` may hold the entry of `under` or anything below it."""
     if not under:
         return True
@@ -224,7 +224,8 @@ def _may_hold(first: Key, after: Key | None, under: Path) -> bool:
     return begins_below or spans
 
 
-def _keys(inner: TreeInner) -> list[Key]:
+def child_keys(inner: TreeInner) -> list[Key]:
+    """What each child of an inner node begins with. Raises Integrity."""
     keys: list[Key] = []
     path: Path = ()
     for keep, rest, name in inner.keys:
@@ -237,6 +238,11 @@ def _advance(path: Path, keep: int, rest: tuple[bytes, ...]) -> Path:
     if not 0 <= keep <= len(path) or any(not valid_name(component) for component in rest):
         raise Integrity("a listing's path is not well-formed")
     return path[:keep] + rest
+
+
+def leaf_entries(fetch: Fetch, data: bytes | memoryview) -> Iterator[Entry]:
+    """The entries of one leaf, with their contents. Raises Integrity for any that no directory can have."""
+    return (entry for _, entry in _entries(fetch, data))
 
 
 def _entries(fetch: Fetch, data: bytes | memoryview) -> Iterator[tuple[Path, Entry]]:

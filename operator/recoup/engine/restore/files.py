@@ -27,17 +27,18 @@ _CHANGE = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Names:
-    """Temporary names, each used once."""
+    """Temporary names, each used once, also over several runs of one restore."""
 
     def __init__(self, mark: bytes) -> None:
         self._prefix = TEMPORARY + mark + b"-"
+        self._run = self._prefix + os.urandom(4).hex().encode() + b"-"
         self._lock = threading.Lock()
         self._next = 0
 
     def new(self) -> bytes:
         with self._lock:
             self._next += 1
-            return self._prefix + b"%x" % self._next
+            return self._run + b"%x" % self._next
 
     def partial(self, name: bytes) -> bytes:
         """The name under which the file `name` of a directory is changed in place: the same in each run of this restore."""

@@ -46,7 +46,7 @@ class Globs:
 
     @classmethod
     def of(cls, choice: Choice) -> Globs:
-        prefixes = tuple(dict.fromkeys(_literal(pattern) for pattern in choice.include)) or ((),)
+        prefixes = tuple(dict.fromkeys(literal_prefix(pattern) for pattern in choice.include)) or ((),)
         if () in prefixes:
             prefixes = ((),)
         return cls(Excludes(choice.include, "include"), Excludes(choice.exclude), prefixes)
@@ -220,7 +220,7 @@ def _check_moves(moves: Sequence[tuple[Path, Path]]) -> None:
                 raise Invalid(f"--map: {_text(new)} and {_text(other_new)} lie in each other", reason="InvalidMap")
 
 
-def _literal(pattern: str) -> Path:
+def literal_prefix(pattern: str) -> Path:
     """The components that every match of an include begins with; () if it can match anywhere."""
     raw = os.fsencode(pattern)
     if b"/" not in raw.rstrip(b"/"):

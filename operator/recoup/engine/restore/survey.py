@@ -156,21 +156,30 @@ _FORMATS = {
 
 def _open_basis(folder: int, entry: Entry, partial: bytes) -> Basis | Found:
     try:
-        fd, resumed = os.open(entry.name, _READ, dir_fd=folder), False
+        fd = os.open(entry.name, _READ, dir_fd=folder)
     except FileNotFoundError:
-        try:
-            fd, resumed = os.open(partial, _READ, dir_fd=folder), True
-        except FileNotFoundError:
-            return Found(State.ABSENT)
+        return _interrupted(folder, partial)
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM, errno.ENODEV}:  # a link, a socket, not ours to read
             return Found(State.REPLACED)
         raise
-    basis = Basis(fd, resumed=resumed)
+    basis = Basis(fd, resumed=False)
     if stat.S_ISREG(basis.stat.st_mode):
         return basis
     basis.close()
     return Found(State.REPLACED, directory=stat.S_ISDIR(basis.stat.st_mode))
+
+
+def _interrupted(folder: int, partial: bytes) -> Basis | Found:
+    """What a run before was changing in place; anything but a file of one name has been planted, and is swept away as a leftover."""
+    try:
+        basis = Basis(os.open(partial, _READ, dir_fd=folder), resumed=True)
+    except OSError:
+        return Found(State.ABSENT)
+    if stat.S_ISREG(basis.stat.st_mode) and basis.alone:
+        return basis
+    basis.close()
+    return Found(State.ABSENT)
 
 
 def compare_runs(fd: int, id_key: bytes, scheme: Scheme, runs: Iterable[Run]) -> Iterator[tuple[Run, tuple[Run, ...]]]:

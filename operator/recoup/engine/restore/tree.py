@@ -7,8 +7,10 @@ content → late (links, special files) → sweep (only where something was ther
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 from recoup.engine.format.kinds import BlockKind
 from recoup.engine.points import OpenPoint
@@ -24,12 +26,12 @@ from recoup.engine.restore.late import LatePass
 from recoup.engine.restore.orders import Existing, Orders
 from recoup.engine.restore.outcome import Outcome
 from recoup.engine.restore.packs import Workers
-from recoup.engine.restore.renew import Renewal
+from recoup.engine.restore.renew import Renewal, conflict
 from recoup.engine.restore.selection import Selection
 from recoup.engine.restore.settle import SettlePass
 from recoup.engine.restore.survey import Survey
 from recoup.engine.restore.sweep import Sweep
-from recoup.engine.restore.target import Found, Target
+from recoup.engine.restore.target import Found, Target, names_in
 from recoup.engine.restore.trash import Trash
 from recoup.errors import Integrity, Invalid, RecoupError
 from recoup.report import Progress
@@ -84,6 +86,8 @@ class TreeRestore:
                 return
             if self._found is Found.EMPTY:
                 self._check_space()
+            elif self._orders.existing is Existing.MERGE:
+                self._check_conflicts()
             self._target.begin()
             self._check_case()
             if self._found is Found.EMPTY:
@@ -182,6 +186,22 @@ class TreeRestore:
         root = self._point.manifest.root
         if root is not None and self._selection.root:
             Comparer(self._hands, self._point.blocks.id_key).settle(self._target.fd, root)
+
+    def _check_conflicts(self) -> None:
+        """Refuse before anything is written what a merge would have to refuse in the middle."""
+        for entry in self._entries():
+            if entry.type is FileType.DIRECTORY:
+                continue
+            with suppress(FileNotFoundError, Invalid), self._directories.open(entry.parent) as folder:
+                if not stat.S_ISDIR(os.stat(entry.name, dir_fd=folder, follow_symlinks=False).st_mode):
+                    continue
+                with self._directories.open(entry.path) as there:
+                    full = bool(names_in(there))
+                if full:
+                    break
+        else:
+            return
+        raise conflict(entry.path)
 
     def _check_case(self) -> None:
         if self._orders.existing is Existing.MIRROR and not self._target.tells_case_apart():

@@ -21,12 +21,12 @@ TREE: Tree = [
 ]
 
 
-@pytest.fixture
-def forger(tmp_path: Path) -> Forger:
-    return Forger.make(tmp_path / "location")
+@pytest.fixture(scope="module")
+def forger(tmp_path_factory: pytest.TempPathFactory) -> Forger:
+    return Forger.make(tmp_path_factory.mktemp("vault") / "location")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def point(forger: Forger) -> str:
     return forger.tree(TREE)
 
