@@ -63,6 +63,7 @@ class Stage:
     """The gate of the slow place: while it is closed, a mover there works and does not end."""
     met: Met = field(default_factory=Counter)
     kills: int = 0
+    _killed: str = ""
 
     def place_of(self, phase: Phase) -> Place:
         return self.slow if phase.ends is None else self.product.place
@@ -96,9 +97,10 @@ class Stage:
 
         for run, hold in holds.items():
             hold.act, hold.acts_on = (act if run.phase.by_controller else None), CONTROLLER
-        assert done.wait(LONGEST), "the controller wrote nothing"
+        assert done.wait(LONGEST), f"the controller wrote nothing that could be held: {self.gate.errors}"
         for hold in holds.values():
             hold.act = None
+        self._replace()
 
     def kill_for(self, run: Run, hold: Hold | None) -> None:
         """Kill the controller while the write that would end this run's phase is in the air; if that is not its own, just then."""
@@ -114,6 +116,7 @@ class Stage:
         else:
             wait_until("a controller leads", lambda: None if self._leader() else "none")
             self._kill(self._leader(), [run])
+        self._replace()
 
     def _kill(self, pod: str, runs: list[Run]) -> None:
         """Kill the controller of this pod; counts for the runs, of which each must be where it is said to be."""
@@ -123,13 +126,14 @@ class Stage:
         assert kill(pid), "it had ended by itself"
         self.kills += 1
         self.met.update((run.kind, run.phase.name) for run in runs)
-        threading.Thread(target=self._replace, args=(pod,), name="replace").start()
+        self._killed = pod
 
-    def _replace(self, pod: str) -> None:
-        """A pod that died often begins late, and a Lease outlives its holder: neither is what is tested here."""
+    def _replace(self) -> None:
+        """Have the other replica go on. A pod that died often begins late, and a Lease outlives its holder: neither is tested here."""
         api = self.product.kube
-        for thing in (each for each in api.list(POD, SYSTEM) if each["metadata"]["uid"] == pod):
-            self.product.kubectl("-n", SYSTEM, "delete", "pod", thing["metadata"]["name"], "--grace-period=0", "--force", "--wait=false")
+        for thing in (each for each in api.list(POD, SYSTEM) if each["metadata"]["uid"] == self._killed):
+            name = thing["metadata"]["name"]
+            self.product.kubectl("-n", SYSTEM, "delete", "pod", name, "--grace-period=0", "--force", "--ignore-not-found")
         with suppress(Gone):
             lease = api.get(LEASE, SYSTEM, LEASE_NAME)
             api.delete(LEASE, SYSTEM, LEASE_NAME, uid=lease["metadata"]["uid"])
