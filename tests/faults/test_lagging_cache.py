@@ -1,10 +1,10 @@
 """The cache lags behind the cluster, by every number of changes that a story is sensitive to: the end is that of one that does not.
 
 A lag of n holds back the newest n changes of every kind for as long as something goes on, so kinds are behind by different times and a
-child may be missing, or still seem to be there, at any point of the story. Shown to fail with its check off, each by hand: the fresh
-look before a snapshot is taken (gather_snapshot._is_to_be_cut), the second look before a bad end (finality.is_final), the owner read
-before a create (worker._make_sure), Jobs that a status expects (gather.jobs_and_pods), volumes that a status names
-(gather_restore._handed_over).
+child may be missing, or still seem to be there, at any point of the story. Shown to fail by hand with its check off: without the cache
+learning from our own writes, without the second look before a bad end (finality.is_final), without asking for Jobs that a status expects
+(gather.jobs_and_pods). The fresh look before a snapshot is taken, the owner read before a create and the volumes that a status names have
+tests of their own (tests/unit/controller/test_gather_lag.py, test_worker.py), shown in the same way.
 """
 
 from __future__ import annotations

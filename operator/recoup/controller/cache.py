@@ -48,6 +48,9 @@ OUR_LABEL = f"{MANAGED_BY}={MANAGER}"
 REMEMBER_GONE = 600.0
 """Seconds for which a deleted object is remembered: longer than any late answer or event about it can take."""
 
+FOR_EVER = float("inf")
+"""As a version: of an object that was deleted none comes back."""
+
 
 class Entry(NamedTuple):
     """One object. `touched`: when its version, or its being new, was last learned, on the cache's clock."""
@@ -66,7 +69,8 @@ class _Shelf:
     entries: dict[Place, Entry] = field(default_factory=dict)
     by_owner: dict[str, set[Place]] = field(default_factory=dict)
     by_namespace: dict[str, set[Place]] = field(default_factory=dict)
-    gone: dict[str, float] = field(default_factory=dict)
+    gone: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """By uid of what is not here any more: when that was learned, and the last version that is not to come back."""
     synced: bool = False
 
 
@@ -111,7 +115,7 @@ class Cache:
         entry = Entry(metadata["uid"], version, metadata.get("labels") or {}, msgspec.json.encode(kept), now)
         with self._lock:
             known = shelf.entries.get(place)
-            if entry.uid in shelf.gone or (known is not None and known.version >= version):
+            if version <= shelf.gone.get(entry.uid, (0.0, -1.0))[1] or (known is not None and known.version >= version):
                 return False
             if known is not None and known.uid != entry.uid:  # made anew under its name: the earlier one is gone
                 _remember_gone(shelf, known.uid, now)
@@ -157,8 +161,8 @@ class Cache:
                 if entry.uid not in seen and entry.touched < began
             ]
             for place, entry in stale:
-                if whole:  # missing from a selection, it may have lost the label only, which an event is about to tell
-                    _remember_gone(shelf, entry.uid, self.clock())
+                # missing from a selection, it may have lost the label only, which a newer version tells
+                _remember_gone(shelf, entry.uid, self.clock(), FOR_EVER if whole else entry.version)
                 self._store(shelf, place, entry, None)
             shelf.synced = shelf.synced or whole
         return [_decode(resource, entry) for _, entry in stale]
@@ -217,9 +221,9 @@ def _unfile(index: dict[str, set[Place]], key: str | None, place: Place) -> None
             del index[key or ""]
 
 
-def _remember_gone(shelf: _Shelf, uid: str, now: float) -> None:
+def _remember_gone(shelf: _Shelf, uid: str, now: float, version: float = FOR_EVER) -> None:
     """Insertion order is order of time, so the oldest come first."""
-    shelf.gone.pop(uid, None)
-    shelf.gone[uid] = now
-    while shelf.gone and now - (first := next(iter(shelf.gone.items())))[1] > REMEMBER_GONE:
+    before = shelf.gone.pop(uid, (0.0, -1.0))[1]
+    shelf.gone[uid] = (now, max(before, version))
+    while shelf.gone and now - (first := next(iter(shelf.gone.items())))[1][0] > REMEMBER_GONE:
         del shelf.gone[first[0]]

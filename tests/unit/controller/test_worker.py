@@ -33,8 +33,10 @@ class Script:
     def __init__(self, plan: Callable[[dict[FailureKey, ApiFailure]], Plan], ledger: FailureLedger) -> None:
         self._plan, self._ledger = plan, ledger
         self.shown: list[dict[FailureKey, ApiFailure]] = []
+        self.sure: list[bool] = []
 
-    def observe(self, obj: dict[str, Any], _now: datetime) -> dict[FailureKey, ApiFailure]:
+    def observe(self, obj: dict[str, Any], _now: datetime, *, sure: bool = False) -> dict[FailureKey, ApiFailure]:
+        self.sure.append(sure)
         return self._ledger.of(obj["metadata"]["uid"])
 
     def plan(self, observed: dict[FailureKey, ApiFailure], _now: datetime) -> Plan:
@@ -46,13 +48,15 @@ class Script:
 
 
 class Bench:
-    def __init__(self, plan: Callable[[dict[FailureKey, ApiFailure]], Plan]) -> None:
+    def __init__(self, plan: Callable[[dict[FailureKey, ApiFailure]], Plan], *, seen: MemoryKube | None = None) -> None:
+        """`seen`: what a cache would answer, where it is not what the server has."""
         self.clock, self.kube, self.metrics, ledger = Clock(), MemoryKube(), Metrics(), FailureLedger()
         self.queue: DelayingQueue[Key] = DelayingQueue(clock=self.clock, jitter=lambda: 1.0)
         self.script = Script(plan, ledger)
         self.leads = True
         self.worker = Worker(
-            kube=self.kube, queue=self.queue, reconcilers={"RestoreRequest": self.script}, sweep=lambda _now: 60.0, ledger=ledger,
+            kube=seen or self.kube, server=self.kube,
+            queue=self.queue, reconcilers={"RestoreRequest": self.script}, sweep=lambda _now: 60.0, ledger=ledger,
             metrics=self.metrics, clock=self.clock, now=self.clock.now, jitter=lambda: 0.5, may_work=lambda: self.leads, resync=600,
             instance="test",
         )  # fmt: skip
@@ -219,3 +223,44 @@ def test_the_time_of_a_restore_is_measured_once_when_it_is_seen_to_end() -> None
     count = bench.metrics.registry.get_sample_value("recoup_restore_seconds_count")
     seconds = bench.metrics.registry.get_sample_value("recoup_restore_seconds_sum")
     assert (count, seconds) == (1, timedelta(seconds=90).total_seconds())
+
+
+def behind() -> MemoryKube:
+    """A view in which the request is an earlier version of itself."""
+    seen = MemoryKube()
+    seen.put(RESTORE, {"metadata": {"name": "r", "namespace": "shop", "uid": "u"}, "spec": {}})
+    return seen
+
+
+def test_nothing_is_created_for_an_owner_that_changed_since_it_was_seen() -> None:
+    bench = Bench(lambda _: Plan(actions=(Create(CHILD),), status={"a": 1}), seen=(seen := behind()))
+    bench.kube.put(RESTORE, {"metadata": {"name": "r", "namespace": "shop", "uid": "u"}, "spec": {"cancel": True}})
+    bench.queue.add(KEY)
+    bench.look()
+    assert bench.result("retry") == 1
+    assert seen.writes == bench.kube.writes == []
+
+
+def test_nothing_is_created_for_an_owner_that_is_gone() -> None:
+    bench = Bench(lambda _: Plan(actions=(Create(CHILD),)), seen=(seen := behind()))
+    bench.kube.objects.clear()
+    bench.queue.add(KEY)
+    bench.look()
+    assert bench.result("retry") == 1
+    assert seen.writes == []
+
+
+def test_what_can_not_be_taken_back_is_decided_by_what_the_server_says() -> None:
+    bench = Bench(lambda _: Plan(status={"completedAt": "t", "volumes": [{"source": "a", "state": "Failed"}]}), seen=behind())
+    bench.queue.add(KEY)
+    bench.look()
+    assert bench.script.sure == [False, True]
+
+
+def test_what_comes_again_is_decided_by_what_is_known() -> None:
+    bench = Bench(lambda _: Plan(status={"volumes": [{"source": "a", "state": "Restoring"}]}), seen=behind())
+    reads = bench.kube.reads
+    bench.queue.add(KEY)
+    bench.look()
+    assert bench.script.sure == [False]
+    assert bench.kube.reads == reads
