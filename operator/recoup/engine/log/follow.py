@@ -40,6 +40,12 @@ class LogRejected(Invalid):
     reason = "LogRejected"
 
 
+class SweptMeanwhile(Retryable):
+    """The entry needs an object that was swept while its session was at work, or sweeps one that is needed since: run again."""
+
+    reason = "SweptMeanwhile"
+
+
 class Log:
     """The log of one vault at one location. `state` is what was read so far; `follow` brings it up to the head."""
 
@@ -100,7 +106,7 @@ class Log:
     ) -> Entry:
         """Append `body`, signed by `key` (None for MIRROR and HEAL), and return the entry as it stands in the log, durably.
 
-        Raises LogRejected if it would not count (decided anew after every conflict) and Retryable if the store does not
+        Raises LogRejected if it would not count (decided anew after every conflict), SweptMeanwhile, and Retryable if the store does not
         answer; the entry may then be there all the same, which following the log again will show. `init_ids` (repo id,
         location id) are for INIT, or the MIRROR of one, which comes before the log can say them. `guard` is the caller's own
         objection, asked on the same prefix as the rules.
@@ -154,9 +160,13 @@ class Log:
     ) -> tuple[Signer, int, bytes, bytes]:
         """What `_speaker` says, if neither the caller nor the rules object to the entry on the prefix read so far."""
         state, speaker = self.state, self._speaker(body, key, init_ids)
-        reason = (guard(state) if guard is not None else None) or objection(state, body, *speaker[:2]) or collision(state, body, self._sets)
+        what = f"{type(body).__name__.upper()} was not appended to the log"
+        reason = (guard(state) if guard is not None else None) or objection(state, body, *speaker[:2])
         if reason is not None:
-            raise LogRejected(f"{type(body).__name__.upper()} was not appended to the log: {reason}")
+            raise LogRejected(f"{what}: {reason}")
+        swept = collision(state, body, self._sets)
+        if swept is not None:
+            raise SweptMeanwhile(f"{what}: {swept}")
         return speaker
 
     def _try_append(self, body: Body, key: SigningKey | None, nonce: bytes, speaker: tuple[Signer, int, bytes, bytes]) -> Entry | None:

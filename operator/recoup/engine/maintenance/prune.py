@@ -17,7 +17,7 @@ from typing import Final
 from recoup.engine.keys.signing import SigningKey
 from recoup.engine.log.bodies import Abort, Condemn, Sweep
 from recoup.engine.log.facts import Facts
-from recoup.engine.log.follow import Log, LogRejected
+from recoup.engine.log.follow import Log, LogRejected, SweptMeanwhile
 from recoup.engine.log.sets import StoredSets
 from recoup.engine.log.upkeep import open_since
 from recoup.engine.maintenance.delete import Deleted, check_sweep, delete_all
@@ -125,11 +125,11 @@ class _Run:
     def run(self) -> Pruned:
         check_log(self._log)
         self._end_dead_sessions()
-        rejected: LogRejected | None = None
+        rejected: LogRejected | SweptMeanwhile | None = None
         for _ in range(_ATTEMPTS):
             try:
                 self._once()
-            except LogRejected as error:  # the log went on and what was seen counts no longer: look again
+            except (LogRejected, SweptMeanwhile) as error:  # the log went on and what was seen counts no longer: look again
                 rejected = error
                 check_log(self._log)
             else:
