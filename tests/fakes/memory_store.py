@@ -18,9 +18,9 @@ class MemoryStore:
         self.objects: dict[str, bytes] = {}
 
     @classmethod
-    def like(cls, store: StoreProtocol) -> MemoryStore:
+    def like(cls, store: StoreProtocol, url: str = "memory://") -> MemoryStore:
         """A copy of everything that another store holds."""
-        made = cls()
+        made = cls(url)
         made.objects = {name: store.get(name) for name, _ in store.list("")}
         return made
 

@@ -30,7 +30,7 @@ class Copies:
 
     directory: Path
     home: Volume
-    store: FileStore = field(init=False)
+    store: Store = field(init=False)
 
     def __post_init__(self) -> None:
         self.store = FileStore(str(self.directory / "copy"))

@@ -12,6 +12,7 @@ import pytest
 from recoup.engine.format.names import digest_of, object_name, parse_object_name
 from recoup.engine.healing.look import Check
 from recoup.engine.healing.run import heal
+from recoup.engine.stores.base import Store
 from recoup.engine.stores.file import FileStore
 from recoup.engine.verify.run import verify
 from recoup.errors import Integrity
@@ -62,7 +63,7 @@ def spoil(path: Path, rng: random.Random) -> None:
             path.unlink()
 
 
-def needed(copies: Copies, store: FileStore) -> set[str]:
+def needed(store: Store) -> set[str]:
     """Names of what the live points need, as the copy has them."""
     return {name for name, _ in store.list("v/") if len(name.split("/")) == 5}
 
@@ -70,7 +71,7 @@ def needed(copies: Copies, store: FileStore) -> set[str]:
 @pytest.mark.parametrize("hurt", ["location", "copy"])
 def test_random_damage_is_healed_whole(copies: Copies, hurt: str) -> None:
     rng = random.Random(7)
-    needs = needed(copies, copies.store)
+    needs = needed(copies.store)
     victims = [path for path in named(copies.directory / hurt) if str(path.relative_to(copies.directory / hurt)) in needs]
     chosen = rng.sample(victims, 200)
     for path in chosen:
@@ -133,7 +134,7 @@ def test_a_missing_keyring_comes_back_and_a_damaged_one_is_said(copies: Copies) 
 
 @pytest.mark.parametrize(("check", "expected"), [(Check.CONTENT, 2), (Check.PRESENCE, 1), (Check.RECORDED, 0)])
 def test_how_closely_it_looks(copies: Copies, check: Check, expected: int) -> None:
-    needs = sorted(name for name in needed(copies, copies.store) if "/d/" in name)
+    needs = sorted(name for name in needed(copies.store) if "/d/" in name)
     (copies.directory / "location" / needs[0]).unlink()
     flipped = copies.directory / "location" / needs[1]
     flipped.chmod(0o644)
@@ -142,7 +143,7 @@ def test_how_closely_it_looks(copies: Copies, check: Check, expected: int) -> No
 
 
 def test_what_a_verification_recorded_is_healed_without_reading_the_rest(copies: Copies) -> None:
-    needs = sorted(name for name in needed(copies, copies.store) if "/d/" in name)
+    needs = sorted(name for name in needed(copies.store) if "/d/" in name)
     (copies.directory / "location" / needs[0]).unlink()
     vault = copies.open(copies.home.store)
     verify(vault, list(vault.log.state.commits.values()), 1, QUIET)
@@ -154,7 +155,7 @@ def test_another_vault_of_the_same_id_is_no_source(copies: Copies, tmp_path: Pat
     (tmp_path / "planted").mkdir()
     planted = FileStore(str(tmp_path / "planted" / "x"))
     unlocked(planted, copies.vault_id)
-    (copies.directory / "location" / min(needed(copies, copies.store))).unlink()
+    (copies.directory / "location" / min(needed(copies.store))).unlink()
     with pytest.raises(Integrity, match="another root key") as refused:
         heal(copies.home.store, [planted], copies.vault_id, QUIET)
     assert refused.value.reason == "RootMismatch"
