@@ -76,20 +76,25 @@ def new_generation(log: Log, at_hand: Sequence[Unwrapper], to: Sequence[Wrapper]
     stored is found again, so that the next backup of each volume is a full one; and new run keys. The root key stays.
     """
     for _ in range(_TRIES):
-        opened = _open_all(log, at_hand)
+        base, opened = _open_all(log, at_hand)
         number, newest = max(opened), opened[max(opened)]
         material = _renewed(newest.material, leaked=leaked)
-        if leaked:
-            _allow_runs(log, newest.material, (newest.material.run, material.run))
         identity = log.state.require_identity()
         certificate = material.certify(identity.repo_id, identity.vault_id, number + 1, hybrid=wants_hybrid(to))
         keyrings = {old: rewrap_keyring(ring, _certificate(ring), lambda _: False, to) for old, ring in opened.items()}
         keyrings[number + 1] = seal_keyring(material, certificate, to)
-        done = _put_in_force(log, newest.material, certificate, keyrings, [*at_hand, *_openers(to)])
-        if done is not None:
+        _prove_openable(keyrings, [*at_hand, *_openers(to)])
+        try:
             if leaked:
-                _allow_runs(log, material, (material.run,))
-            return done
+                _allow_runs(log, newest.material, (newest.material.run, material.run))
+            done = _put_in_force(log, newest.material, certificate, keyrings, base)
+        except LogRejected:
+            if log.state.keyrings == base:
+                raise
+            continue  # another change was faster: nothing of this one counts
+        if leaked:
+            _allow_runs(log, material, (material.run,))
+        return done
     raise _overtaken(log)
 
 
@@ -127,7 +132,7 @@ def _wraps(log: Log) -> Iterator[tuple[str, Wrap]]:
 
 def _change(log: Log, at_hand: Sequence[Unwrapper], new: Sequence[Wrapper], dropped: Sequence[bytes]) -> Rekeyed:
     for _ in range(_TRIES):
-        opened = _open_all(log, at_hand)
+        base, opened = _open_all(log, at_hand)
 
         def keep(wrap: Wrap) -> bool:
             return wrap.id not in dropped and not any(owns(kek, wrap) for kek in new)
@@ -138,28 +143,28 @@ def _change(log: Log, at_hand: Sequence[Unwrapper], new: Sequence[Wrapper], drop
                 raise _last_key()
             keyrings[number] = rewrap_keyring(ring, _certificate(ring), keep, new)
         newest = opened[max(opened)]
-        done = _put_in_force(log, newest.material, _certificate(newest), keyrings, [*at_hand, *_openers(new)])
-        if done is not None:
-            return done
+        _prove_openable(keyrings, [*at_hand, *_openers(new)])
+        try:
+            return _put_in_force(log, newest.material, _certificate(newest), keyrings, base)
+        except LogRejected:
+            if log.state.keyrings == base:
+                raise
     raise _overtaken(log)
 
 
-def _open_all(log: Log, at_hand: Sequence[Unwrapper]) -> dict[int, OpenedKeyring]:
-    log.follow()
-    return {number: open_generation(log, number, at_hand) for number in sorted(log.state.keyrings)}
+def _open_all(log: Log, at_hand: Sequence[Unwrapper]) -> tuple[dict[int, bytes], dict[int, OpenedKeyring]]:
+    """What is in force (digests by generation), and the same opened."""
+    base = dict(log.follow().keyrings)
+    return base, {number: open_generation(log, number, at_hand) for number in sorted(base)}
 
 
-def _put_in_force(
-    log: Log, signer: Material, certificate: bytes, keyrings: dict[int, bytes], openers: Sequence[Unwrapper]
-) -> Rekeyed | None:
-    """Put the keyrings, append KEYGEN, remove what came before. None if another change was faster: then nothing of this one counts.
+def _put_in_force(log: Log, signer: Material, certificate: bytes, keyrings: dict[int, bytes], base: dict[int, bytes]) -> Rekeyed:
+    """Put the keyrings, append KEYGEN, remove what came before. Raises LogRejected if `base` is in force no more.
 
     What is removed was listed before the KEYGEN: it is named by entries before it, or belongs to a change that has lost against it.
     """
-    state, vault = log.state, log.state.vault_id
-    base = dict(state.keyrings)
+    vault = log.state.vault_id
     names = {number: keyring_name(vault, number, digest_of(data)) for number, data in keyrings.items()}
-    _prove_openable(keyrings, names, openers)
     before = [name for name, _ in log.store.list(f"{vault_prefix(vault)}keyring/")]
     for number, data in keyrings.items():
         if not log.store.create(names[number], data) and log.store.get(names[number]) != data:
@@ -169,22 +174,17 @@ def _put_in_force(
     def overtaken(now: LogState) -> str | None:
         return None if now.keyrings == base else "the keys were changed at the same time"
 
-    try:
-        log.append(KeyGen(certificate, refs), SigningKey(signer.maintenance), guard=overtaken)
-    except LogRejected:
-        if overtaken(state) is None:
-            raise
-        return None
+    log.append(KeyGen(certificate, refs), SigningKey(signer.maintenance), guard=overtaken)
     gone, kept = _remove(log, [name for name in before if name not in names.values()])
     sections = {number: decode_keyring(data, names[number])[1] for number, data in keyrings.items()}
     return Rekeyed(max(keyrings), sections, gone, kept, put=len(keyrings))
 
 
-def _prove_openable(keyrings: dict[int, bytes], names: dict[int, str], openers: Sequence[Unwrapper]) -> None:
+def _prove_openable(keyrings: dict[int, bytes], openers: Sequence[Unwrapper]) -> None:
     """Nothing is put in force that nobody here can open: a vault may be lost by one mistyped key."""
     for number, data in keyrings.items():
         try:
-            open_keyring(data, openers, names[number])
+            open_keyring(data, openers, f"of generation {number} that was just made")
         except KeyUnavailable as error:
             raise _last_key() from error
 

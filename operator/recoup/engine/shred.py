@@ -21,7 +21,7 @@ from recoup.engine.log.bodies import Evidence
 from recoup.engine.log.follow import Log
 from recoup.engine.stores.versions import Kept, erase, names_below
 from recoup.engine.vault import SHRED
-from recoup.errors import Integrity, Invalid, NotFound, RecoupError
+from recoup.errors import Denied, Integrity, Invalid, NotFound
 
 _LISTED: Final = 200
 """Names that a receipt lists for each place; the rest is counted."""
@@ -116,7 +116,7 @@ def _prove_gone(log: Log, names: Sequence[str], kept: set[str]) -> None:
             log.store.get(name)
         except NotFound:
             continue
-        except RecoupError as error:
+        except (Denied, Integrity) as error:
             raise Integrity(
                 f"{name} at {log.store.url} should be gone, and its absence cannot be shown: {error}", reason="NotShredded"
             ) from error

@@ -65,7 +65,10 @@ class Unlocked:
     def writer(self) -> WriterKeys:
         generation, material = self._newest
         public = self.log.state.certificates[generation].data
-        return WriterKeys(1, self.identity, generation, material.writer_root, public, material.writer)
+        kin = tuple(
+            number for number, other in self.materials.items() if number != generation and other.writer_root == material.writer_root
+        )
+        return WriterKeys(1, self.identity, generation, material.writer_root, public, material.writer, kin)
 
     @property
     def reader(self) -> ReaderKeys:

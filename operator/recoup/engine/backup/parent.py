@@ -56,17 +56,17 @@ def newest_point(state: LogState, keys: WriterKeys, *, pvc_uid: str, source: str
 
 
 def _same_volume(state: LogState, keys: WriterKeys, *, pvc_uid: str, source: str) -> Iterator[Commit]:
-    """Live points of the volume, the newest first. Only those of this generation: others have other ids."""
+    """Live points of the volume, the newest first. Only those of the same K_w: others have other ids."""
     for committed in reversed(state.commits.values()):
         body = committed.body
-        if committed.generation != keys.generation:
+        if not keys.builds_on(committed.generation):
             continue
         if pvc_uid or body.ticket:
             if pvc_uid and body.ticket and read_ticket(body.ticket, "a COMMIT").pvc_uid == pvc_uid:
                 yield body
             continue
         try:
-            record = open_point(keys.meta_key, keys.identity, keys.generation, body.session, body.record)
+            record = open_point(keys.meta_key, keys.identity, committed.generation, body.session, body.record)
         except (Integrity, Invalid):
             continue
         if record.source == source:

@@ -92,6 +92,12 @@ class WriterKeys(SavedKeys, frozen=True, forbid_unknown_fields=True):
     """K_w, from which everything symmetric of the writer is derived."""
     data_public: bytes
     writer_private: bytes
+    kin: tuple[int, ...] = ()
+    """Earlier generations of the same K_w: their ids, index and caches are as good as one's own."""
+
+    def builds_on(self, generation: int) -> bool:
+        """Whether what was stored in that generation can be found again and referred to."""
+        return generation == self.generation or generation in self.kin
 
     @property
     def id_key(self) -> bytes:
