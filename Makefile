@@ -22,7 +22,7 @@ check: setup  ## format, lint, types, import contracts, CRD, chart and docs cons
 	.venv/bin/ruff check $(CODE)
 	.venv/bin/mypy $(CODE)
 	.venv/bin/lint-imports
-	$(PY) -m tests.cluster.programs build helm glua
+	$(PY) -m tests.cluster.programs build helm glua promtool
 	$(PYTEST) -q tests/contract -m "not cluster and not s3"
 
 .PHONY: programs
@@ -44,8 +44,8 @@ test-long: programs image  ## what takes longer, in parts that can be run alone:
 	$(PYTEST) tests -m long --timeout 1500 $(PART)
 
 .PHONY: bench
-bench: setup  ## the benchmark table beside restic and kopia; writes docs/benchmarks.md
-	$(PY) -m tests.bench
+bench: setup  ## the benchmark table beside restic and kopia; writes docs/benchmarks.md (make bench ARGS=--quick: ten minutes, no file)
+	$(PY) -m tests.bench $(ARGS)
 
 .PHONY: demo
 demo: programs image  ## the whole product on a local cluster: back up, lose the namespace, restore, compare

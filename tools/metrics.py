@@ -25,7 +25,9 @@ def render() -> str:
     metrics = Metrics()
     metrics.watch_queue(lambda: 0, lambda: 0.0)
     # one object of each kind, so that every gauge shows its labels
-    metrics.objects.saw(Key("BackupLocation", "", "x"), {"conditions": [{"type": "Reachable", "status": "True"}]})
+    metrics.objects.saw(
+        Key("BackupLocation", "", "x"), {"conditions": [{"type": kind, "status": "True"} for kind in ("Reachable", "Ready")]}
+    )
     policy = {
         "coverage": {"selected": 1, "protected": 1, "failed": 0},
         "lastSuccess": {"at": "2026-01-01T00:00:00Z"},

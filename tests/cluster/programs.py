@@ -41,6 +41,7 @@ class ProgramSet:
     tests: bool = True
     """Whether the quick tests and the demo need it; what only benchmarks need is built when they ask."""
     ldflags: str = ""
+    tags: str = ""
     rename: tuple[tuple[str, str], ...] = ()
     share: tuple[tuple[str, str], ...] = ()
     """(module, path in it) copied to `share/` beside the programs: data files that belong to the same versions."""
@@ -63,6 +64,7 @@ SETS: dict[str, ProgramSet] = {
     "coredns": ProgramSet("cluster DNS", "2 min"),
     "helm": ProgramSet("installs the chart", "1 min"),
     "glua": ProgramSet("the Lua that Argo CD runs", "30 s"),
+    "promtool": ProgramSet("runs the tests of the alert rules", "2 min", tags="remove_all_sd"),
     "csi-sanity": ProgramSet("conformance of the CSI driver", "1 min"),
     "restic": ProgramSet("a peer in the benchmarks", "1 min", tests=False),
     "kopia": ProgramSet("a peer in the benchmarks", "2 min", tests=False),
@@ -116,7 +118,7 @@ def _folder() -> Path:
 def _key(set_name: str) -> str:
     """Changes with everything that decides the content of a set."""
     spec, folder = _known(set_name), places.GO_MODULES / set_name
-    decisions = [repr(decision).encode() for decision in (spec.ldflags, spec.rename, spec.share)]
+    decisions = [repr(decision).encode() for decision in (spec.ldflags, spec.rename, spec.share, *((spec.tags,) if spec.tags else ()))]
     return hashlib.sha256(b"\0".join([(folder / "go.mod").read_bytes(), (folder / "go.sum").read_bytes(), *decisions])).hexdigest()
 
 
@@ -147,7 +149,7 @@ def _environment() -> dict[str, str]:
 def _compile(set_name: str, out: Path) -> None:
     spec = _known(set_name)
     command = ["nice", "go", "build", "-v", "-mod=readonly", "-buildvcs=false", "-trimpath"]
-    command += ["-ldflags", f"-s -w {spec.ldflags}".strip(), "-o", f"{out / 'bin'}/", "tool"]
+    command += ["-tags", spec.tags, "-ldflags", f"-s -w {spec.ldflags}".strip(), "-o", f"{out / 'bin'}/", "tool"]
     (out / "bin").mkdir()
     log = _folder() / f"{set_name}.log"
     with log.open("w+") as output:

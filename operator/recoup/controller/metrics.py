@@ -115,6 +115,11 @@ def _conditions(facts: list[tuple[Key, Object]]) -> Iterator[Metric]:
         for name in ("ready", "not_ready", "unknown"):
             objects.add_metric([kind.kind, name], tally[(kind.kind, name)])
     yield objects
+    ready = GaugeMetricFamily("recoup_ready", "1 if the condition Ready is True, 0 if False.", labels=["kind", "namespace", "name"])
+    for key, fact in facts:
+        if key.kind in (LOCATION.kind, POLICY.kind) and fact["conditions"].get("Ready") in ("True", "False"):
+            ready.add_metric([key.kind, key.namespace, key.name], float(fact["conditions"]["Ready"] == "True"))
+    yield ready
     reachable = GaugeMetricFamily("recoup_location_reachable", "1 if the location answered when last asked.", labels=["location"])
     for key, fact in facts:
         if key.kind == LOCATION.kind and fact["conditions"].get("Reachable") in ("True", "False"):
