@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from recoup.engine.log.bodies import Commit, Descriptor, Heal, Init, KeyGen, Mirror, Pin, Replace, Unpin
 from recoup.engine.log.bodies import ObjectRef as LoggedObject
-from recoup.engine.log.follow import Log, LogRejected
+from recoup.engine.log.follow import Log, LogRejected, SweptMeanwhile
 from recoup.engine.places import here
 from recoup.engine.replicate.copier import Copied, Copier
 from recoup.engine.replicate.home import Offered, SourceState, TargetState
@@ -27,6 +27,7 @@ from recoup.typeinfo import build_type_info
 PER_MIRROR = 200
 """Incarnations that a MIRROR names itself: with a home entry of 56 KiB it stays below 64 KiB."""
 PER_HEAL = 500
+SWEPT_TRIES = 3
 
 
 @dataclass
@@ -174,6 +175,17 @@ class _Run:
                     self._append(data)
 
     def _copy_point(self, offered: Offered, *entries: bytes) -> None:
+        """Copy the objects, append the entries. What a sweeper took meanwhile gets another incarnation."""
+        for attempt in range(SWEPT_TRIES):
+            try:
+                self._try_point(offered, entries)
+            except SweptMeanwhile:
+                if attempt == SWEPT_TRIES - 1:
+                    raise
+            else:
+                return
+
+    def _try_point(self, offered: Offered, entries: tuple[bytes, ...]) -> None:
         raised, lost = self._points.copy(offered.point)
         if lost:
             first = lost[0]
