@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import zstandard
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519PrivateKey, Suite
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap_with_padding
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -37,10 +38,18 @@ def public_of(private: bytes) -> bytes:
     return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
+def hybrid_of(seed: bytes) -> tuple[MLKEM768X25519PrivateKey, bytes]:
+    """A hybrid key pair: the private half parsed, the public half as bytes."""
+    seeds = hashlib.shake_256(seed).digest(96)
+    lattice, curve = MLKEM768PrivateKey.from_seed_bytes(seeds[:64]), X25519PrivateKey.from_private_bytes(seeds[64:])
+    return MLKEM768X25519PrivateKey(lattice, curve), lattice.public_key().public_bytes_raw() + public_of(seeds[64:])
+
+
 def open_hpke(private: bytes, payload: bytes, info: bytes) -> bytes:
-    suite = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+    hybrid = len(payload) == 1168
+    suite = Suite(KEM.MLKEM768_X25519 if hybrid else KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
     try:
-        return suite.decrypt(payload, X25519PrivateKey.from_private_bytes(private), info)
+        return suite.decrypt(payload, hybrid_of(private)[0] if hybrid else X25519PrivateKey.from_private_bytes(private), info)
     except InvalidTag:
         raise Unreadable("HPKE") from None
 
@@ -62,7 +71,7 @@ class Keys:
     @classmethod
     def of(cls, private: list[bytes], wrapping: list[bytes]) -> Keys:
         return cls(
-            {derive(public_of(key), b"rcp1/recipient", 16): key for key in private},
+            {derive(public, b"rcp1/recipient", 16): key for key in private for public in (public_of(key), hybrid_of(key)[1])},
             {derive(key, b"rcp1/wrapping", 16): key for key in wrapping},
         )
 
@@ -117,7 +126,7 @@ def _seed(envelopes: bytes, count: int, keys: Keys, ctx: bytes) -> bytes:
         type_, _, length, recipient = struct.unpack_from(">BBH16s", envelopes, at)
         payload = envelopes[at + 20 : at + 20 + length]
         at += 20 + length
-        if type_ == 1 and recipient in keys.private:
+        if type_ in {1, 2} and recipient in keys.private:
             return open_hpke(keys.private[recipient], payload, ctx)
         if type_ == 16 and recipient in keys.wrapping:
             return unwrap_kwp(keys.wrapping[recipient], payload)

@@ -10,7 +10,8 @@ import pytest
 from recoup.engine.format.ids import block_id
 from recoup.engine.format.kinds import BlockKind, Codec, Kind
 from recoup.engine.format.sealed import ObjectBuilder
-from recoup.engine.keys.kek import Kek, RecipientKek, SecretKek
+from recoup.engine.keys.kek import RecipientKek, SecretKek
+from recoup.engine.keys.passphrase import Cost, PassphraseKek
 from recoup.engine.log.bodies import Abort, Commit
 from recoup.engine.log.follow import Log
 from recoup.engine.log.points import PointRecord, seal_point
@@ -21,7 +22,8 @@ from tests.stranger import container, vault
 from tests.unit.engine.keys.vaults import new_store
 from tests.unit.engine.log.entries import open_body
 
-KEK, OFFLINE = SecretKek.generate(), RecipientKek.generate()
+KEK, OFFLINE, HYBRID = SecretKek.generate(), RecipientKek.generate(), RecipientKek.generate(hybrid=True)
+PHRASE = "six words that nobody will guess"
 RECORD = PointRecord("p", "s", "daily", "CrashConsistent", ("a",), '{"path":"/x"}', "directory", 1, 2, 3, 4, 5, 6, 0, "recoup")
 
 
@@ -42,7 +44,8 @@ def store() -> Store:
 
 @pytest.fixture
 def made(store: Store) -> Provisioned:
-    return provision(store, [KEK], [OFFLINE.recipient], vault_id=os.urandom(16), labels={})
+    phrase = PassphraseKek.from_text(PHRASE, Cost(64 << 10, 3, 4))
+    return provision(store, [KEK, phrase], [OFFLINE.recipient, HYBRID.recipient], vault_id=os.urandom(16), labels={})
 
 
 def put(store: Store, made: Provisioned, kind: Kind, *plains: bytes) -> bytes:
@@ -54,8 +57,10 @@ def put(store: Store, made: Provisioned, kind: Kind, *plains: bytes) -> bytes:
     return sealed.digest
 
 
-@pytest.mark.parametrize("kek", [KEK, OFFLINE])
-def test_a_stranger_reads_keyring_log_objects_and_records(store: Store, made: Provisioned, kek: Kek) -> None:
+@pytest.mark.parametrize(
+    "kek", [KEK.to_text(), OFFLINE.to_text(), HYBRID.to_text(), PHRASE], ids=["secret", "recipient", "hybrid", "passphrase"]
+)
+def test_a_stranger_reads_keyring_log_objects_and_records(store: Store, made: Provisioned, kek: str) -> None:
     writer = made.writer
     log = Log(store, writer.identity.vault_id, root_public=writer.identity.root_public)
     aborted, session = os.urandom(16), os.urandom(16)
@@ -65,7 +70,7 @@ def test_a_stranger_reads_keyring_log_objects_and_records(store: Store, made: Pr
     digests = {kind: put(store, made, kind, b"one", b"two" * 1000, os.urandom(100)) for kind in Kind}
     record = seal_point(writer.meta_key, writer.identity, 1, session, RECORD)
     log.append(Commit(session, opened, b"", digests[Kind.MANIFEST], os.urandom(32), (), b"", record), writer.signer)
-    stranger = vault.Vault(getter(store), kek.to_text(), made.fingerprint)
+    stranger = vault.Vault(getter(store), kek, made.fingerprint)
     assert stranger.log.skipped == 0
     (point,) = stranger.log.points.values()
     assert stranger.catalogue_record(point)["source"] == '{"path":"/x"}'
@@ -79,8 +84,11 @@ def test_a_stranger_reads_keyring_log_objects_and_records(store: Store, made: Pr
 
 def test_a_stranger_with_another_key_or_fingerprint_reads_nothing(store: Store, made: Provisioned) -> None:
     get = getter(store)
+    for wrong in (SecretKek.generate(), RecipientKek.generate(), RecipientKek.generate(hybrid=True)):
+        with pytest.raises(container.Unreadable):
+            vault.Vault(get, wrong.to_text(), made.fingerprint)
     with pytest.raises(container.Unreadable):
-        vault.Vault(get, SecretKek.generate().to_text(), made.fingerprint)
+        vault.Vault(get, "six words that somebody will guess", made.fingerprint)
     other = provision(new_store(), [KEK], [], vault_id=made.writer.identity.vault_id, labels={})
     assert vault.read_log(get, made.writer.identity.vault_id, other.writer.identity.root_public).points == {}
 

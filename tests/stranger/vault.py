@@ -12,8 +12,20 @@ from typing import Any
 from blake3 import blake3
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from tests.stranger.container import Keys, SealedObject, Unreadable, derive, open_hpke, public_of, read_object, read_record, unwrap_kwp
+from tests.stranger.container import (
+    Keys,
+    SealedObject,
+    Unreadable,
+    derive,
+    hybrid_of,
+    open_hpke,
+    public_of,
+    read_object,
+    read_record,
+    unwrap_kwp,
+)  # fmt: skip
 from tests.stranger.msgpack import unpack
 
 Get = Callable[[str], bytes | None]
@@ -69,12 +81,20 @@ def open_keyring(data: bytes, kek: str) -> dict[str, bytes]:
 
 
 def _section_key(wraps: list[dict[str, Any]], kek: str, context: bytes) -> bytes:
-    prefix, payload = read_text(kek)
-    secret = prefix == "recoupsecret"
-    wanted = (16, derive(payload, b"rcp1/kek-id", 16)) if secret else (1, derive(public_of(payload), b"rcp1/recipient", 16))
+    """With a key as text; anything that is not one is a passphrase."""
+    prefix, payload = read_text(kek) if kek.startswith("recoup") else ("", b"")
+    secret, private = prefix == "recoupsecret", prefix in {"recoupprivate", "recouphybridprivate"}
+    publics = {1: public_of(payload), 2: hybrid_of(payload)[1]} if private else {}
     for wrap in wraps:
-        if (wrap["type"], wrap["id"]) == wanted:
-            return unwrap_kwp(derive(payload, context), wrap["wrapped"]) if secret else open_hpke(payload, wrap["wrapped"], context)
+        wrapped = wrap["wrapped"]
+        if wrap["type"] == 17 and not prefix:
+            memory, iterations, lanes = struct.unpack(">IIB", wrapped[:9])
+            argon = Argon2id(salt=wrapped[12:28], length=32, iterations=iterations, lanes=lanes, memory_cost=memory)
+            payload, wrapped = argon.derive(kek.encode()), wrapped[28:]
+        if wrap["type"] in publics and wrap["id"] == derive(publics[wrap["type"]], b"rcp1/recipient", 16):
+            return open_hpke(payload, wrapped, context)
+        if wrap["type"] == (16 if secret else 17) and not private and wrap["id"] == derive(payload, b"rcp1/kek-id", 16):
+            return unwrap_kwp(derive(payload, context), wrapped)
     raise Unreadable("not wrapped to this key")
 
 
@@ -116,26 +136,34 @@ def read_log(get: Get, vault: bytes, root: bytes) -> Log:
 
 def _take(log: Log, data: bytes, seq: int, vault: bytes, root: bytes) -> None:
     head = struct.unpack_from(">4sHBBI16s16s16sQ32sQ16sI", data)
-    magic, version, type_, signer, generation, repo, in_vault, location, place, previous, _, _, length = head
+    magic, version, type_, _, generation, _, in_vault, location, place, previous, _, _, length = head
     body = unpack(data[128:-64])
     if (magic, version, in_vault, place, previous, len(data)) != (b"RCPE", 1, vault, seq, log.previous, 192 + length):
         raise Unreadable("head")
-    certificate = read_certificate(body["certificate"]) if type_ == 1 else log.certificates[generation]
-    key = certificate[{1: "writer", 2: "maintenance", 3: "verifier"}[signer]]
-    if (
-        certificate["root"] != root
-        or certificate["vault_id"] != vault
-        or certificate["repo_id"] != repo
-        or not signed_by(key, b"rcp1/entry", data)
-    ):
-        raise Unreadable("signature")
-    if log.location not in {b"", location} or (type_ == 1) != (not log.init):
+    if log.location not in {b"", location}:
         raise Unreadable("place")
-    _apply(log, type_, seq, generation, body)
+    if type_ == 8:  # an entry of the home's log, for which it is judged; the chain is that of this log
+        home = struct.unpack_from(">4sHBBI16s16s16sQ32sQ16sI", body["entry"])
+        _authentic(log, body["entry"], home, vault, root)
+        if home[2] in {1, 2, 3, 4, 6, 10, 11, 14}:
+            _apply(log, home[2], seq, home[4], unpack(body["entry"][128:-64]), mirrored=True)
+    else:
+        if type_ != 17:
+            _authentic(log, data, head, vault, root)
+        _apply(log, type_, seq, generation, body)
     log.location, log.previous = location, digest(data)
 
 
-def _apply(log: Log, type_: int, seq: int, generation: int, body: dict[str, Any]) -> None:
+def _authentic(log: Log, data: bytes, head: tuple[Any, ...], vault: bytes, root: bytes) -> None:
+    type_, signer, generation, repo, in_vault = head[2:7]
+    certificate = read_certificate(unpack(data[128:-64])["certificate"]) if type_ == 1 else log.certificates[generation]
+    key = certificate[{1: "writer", 2: "maintenance", 3: "verifier"}[signer]]
+    names = (certificate["root"], certificate["vault_id"], certificate["repo_id"], in_vault)
+    if names != (root, vault, repo, vault) or not signed_by(key, b"rcp1/entry", data) or (type_ == 1) != (not log.init):
+        raise Unreadable("signature")
+
+
+def _apply(log: Log, type_: int, seq: int, generation: int, body: dict[str, Any], *, mirrored: bool = False) -> None:
     session = body.get("session", b"")
     if type_ == 1:
         log.init = body
@@ -149,15 +177,22 @@ def _apply(log: Log, type_: int, seq: int, generation: int, body: dict[str, Any]
         log.opened.setdefault(session, {})[seq] = body["ticket"]
     elif type_ == 6:
         done = any(point.session == session for point in log.points.values())
-        if done or log.opened[session][body["open_seq"]] != body["ticket"] or body["open_seq"] <= log.aborted.get(session, -1):
+        if not mirrored and (
+            done or log.opened[session][body["open_seq"]] != body["ticket"] or body["open_seq"] <= log.aborted.get(session, -1)
+        ):
             raise Unreadable("COMMIT")
         log.points[body["manifest"]] = Point(body["manifest"], body["object_set"], generation, session, body["record"])
     elif type_ == 7:
         log.aborted[session] = body["open_seq"]
+    elif type_ == 9:
+        for manifest in body["points"]:
+            del log.points[manifest]
+    elif type_ == 14:
+        log.points[body["point"]].object_set = body["object_set"]
 
 
 class Vault:
-    """A vault opened with one KEK and a fingerprint, both as text."""
+    """A vault opened with one KEK (a key as text, or a passphrase) and a fingerprint."""
 
     def __init__(self, get: Get, kek: str, fingerprint: str) -> None:
         payload = read_text(fingerprint)[1]
