@@ -76,5 +76,8 @@ class Cancelled(RecoupError):
     exit_code = 130
 
 
+DIFFERENT_EXIT_CODE = 4
+"""`recoup diff` found differences: no failure, but not the same either. 1 is taken by bugs."""
+
 PARTIAL_EXIT_CODE = 3
 """A recovery point was made, but some source files could not be read (they are listed)."""

@@ -28,6 +28,10 @@ COMMANDS = {
     "backup": "Make a recovery point of a directory, a file or a block device.",
     "snapshots": "List the recovery points of a vault.",
     "ls": "List what a recovery point holds.",
+    "find": "Find paths in all recovery points, and their versions.",
+    "cat": "Write a file of a recovery point to stdout.",
+    "diff": "Say what changed between recovery points, or to a directory.",
+    "stats": "Say how much each recovery point takes.",
     "restore": "Bring a recovery point back, and compare it.",
     "verify": "Check that recovery points can be restored.",
     "forget": "Let go of recovery points, by rules or one by one.",
@@ -83,8 +87,8 @@ def root() -> None:
       recoup restore --location file:///srv/backups --key-file backup.key --snapshot ID --target /mnt/new
 
     \b
-    Exit codes: 0 done, 3 recovery point made but some files could not be read, 1 internal, 2 usage, 10 try again,
-    20 invalid input or configuration, 30 integrity, 40 key unavailable or wrong, 130 interrupted.
+    Exit codes: 0 done, 3 recovery point made but some files could not be read, 4 different (diff), 1 internal, 2 usage,
+    10 try again, 20 invalid input or configuration, 30 integrity, 40 key unavailable or wrong, 130 interrupted.
     """  # click's mark for text that is not to be wrapped is a real backspace
 
 

@@ -107,12 +107,16 @@ class ByteSize(click.ParamType[int]):
 
     name = "size"
 
+    def __init__(self, *, zero: bool = False) -> None:
+        """`zero`: nothing is a size, too."""
+        self._zero = zero
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
         match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([KMGT]I?)?B?", str(value).strip().upper())
         size = int(float(match[1]) * _UNITS[match[2] or ""]) if match else 0
-        if size <= 0:
+        if size < 0 or (not size and not (self._zero and match)):
             self.fail(f"{value!r} is not a size; write for example 500000, 512KiB, 10MB or 1GiB", param, ctx)
         return size
 

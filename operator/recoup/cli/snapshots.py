@@ -55,13 +55,13 @@ def _fields(point: Point) -> dict[str, Any]:
         "slot": point.slot,
         "persistentVolumeClaimUid": point.pvc_uid,
         "verifiedLevel": point.verified_level,
-        "verifiedAt": _time(point.verified_at),
+        "verifiedAt": time_text(point.verified_at),
     }
     if record is None:
         return fields | {"record": None}
     return fields | {
-        "time": _time(record.finished),
-        "started": _time(record.started),
+        "time": time_text(record.finished),
+        "started": time_text(record.started),
         "kind": record.kind,
         "source": _decoded(record.source),
         "policy": record.policy,
@@ -79,11 +79,19 @@ def _fields(point: Point) -> dict[str, Any]:
 def _row(point: Point) -> tuple[str, ...]:
     from recoup.cli.output import human_bytes
 
-    record, verified = point.record, "" if point.verified_level is None else f"V{point.verified_level} {_time(point.verified_at)}"
+    record, verified = point.record, "" if point.verified_level is None else f"V{point.verified_level} {time_text(point.verified_at)}"
     if record is None:
         return (point.id[:SHOWN], "", "(its record cannot be opened)", "", "", "", verified)
     size = human_bytes(record.bytes_total)
-    return (point.id[:SHOWN], _time(record.finished) or "", origin(record.source), str(record.files), size, str(record.errors), verified)
+    return (
+        point.id[:SHOWN],
+        time_text(record.finished) or "",
+        origin(record.source),
+        str(record.files),
+        size,
+        str(record.errors),
+        verified,
+    )
 
 
 def origin(source: str) -> str:
@@ -106,7 +114,7 @@ def _decoded(source: str) -> Any:
         return source
 
 
-def _time(milliseconds: int | None) -> str | None:
+def time_text(milliseconds: int | None) -> str | None:
     """UTC to the second; times outside the calendar come from a forged record and stay numbers."""
     if milliseconds is None:
         return None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from recoup.engine.format.kinds import BlockKind
 from recoup.engine.points import OpenPoint
+from recoup.engine.records.content import Content
+from recoup.engine.records.manifest import SourceKind
 from recoup.engine.records.tree import Entry, FileType, Path, iterate_tree, printable
 from recoup.errors import Invalid, NotFound, Usage
 
@@ -17,6 +20,15 @@ def find_entry(point: OpenPoint, path: Path) -> Entry:
                 return entry
             break
     raise NotFound(f"recovery point {point.id[:16]} has nothing at {printable(path)}", reason="PathNotFound")
+
+
+def find_content(point: OpenPoint, path: Path) -> tuple[Content | None, BlockKind]:
+    """The content of the file at `path`, or of the device that the point is of; None for an empty file. Raises as `find_file`."""
+    if point.manifest.device is not None and not path:
+        return point.manifest.device, BlockKind.DEVICE_MAP
+    if point.manifest.kind is SourceKind.FILE and not path:
+        path = next(iterate_tree(point.blocks.fetch, point.manifest.tree)).path
+    return find_file(point, path).content, BlockKind.CONTENT
 
 
 def find_file(point: OpenPoint, path: Path) -> Entry:

@@ -100,6 +100,22 @@ class Survey:
         except (FileNotFoundError, Invalid):  # nothing there, or a link or a file where a directory is going to be
             return Found(State.ABSENT)
 
+    def content_same(self, basis: Basis, entry: Entry) -> bool:
+        """Whether an open file of the right size has the entry's content."""
+        content, end = entry.content, 0
+        if content is None:
+            return True
+        pairs = (
+            self.lacking(basis.fd, entry)
+            if content.root
+            else ((run, tuple(differing(basis.fd, self._view, self._id_key, content.scheme, run))) for run in content.runs)
+        )
+        for run, lacking in pairs:
+            if lacking or any(dirt(basis.fd, end, run.offset)):
+                return False
+            end = run.offset + run.length
+        return not any(dirt(basis.fd, end, entry.size))
+
     def attributes_same(self, fd: int, found: os.stat_result, entry: Entry) -> bool:
         hands = self._hands
         return not differences(found, entry) and not xattr_differences(fd, entry, hands.wishes, hands.fetch_xattr)

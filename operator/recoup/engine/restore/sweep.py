@@ -6,7 +6,7 @@ would have taken had the recovery point it; other names, the marker and lost+fou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from recoup.engine.records.tree import Entry, FileType, Path
@@ -31,6 +31,11 @@ class Sweep:
 
     def run(self, stream: Stream, entries: Iterable[Entry]) -> None:
         """`entries` are all those of the stream. What is found is removed listing by listing, each when it is known whole."""
+        for _ in self.steps(stream, entries):
+            pass
+
+    def steps(self, stream: Stream, entries: Iterable[Entry]) -> Iterator[None]:
+        """As `run`, directory by directory."""
         listing: Path | None = () if not stream.base else None
         names: set[bytes] = set()
         waiting: set[Path] = set()
@@ -38,6 +43,7 @@ class Sweep:
             if entry.parent != listing:
                 if listing is not None:
                     self._leave(stream, listing, names)
+                    yield
                 listing, names = entry.parent, set()
                 waiting.discard(listing)
             names.add(entry.name)
@@ -45,8 +51,10 @@ class Sweep:
                 waiting.add(entry.path)
         if listing is not None:
             self._leave(stream, listing, names)
+            yield
         for path in waiting:
             self._leave(stream, path, set())
+            yield
 
     def _leave(self, stream: Stream, path: Path, expected: set[bytes]) -> None:
         if path[: len(stream.base)] != stream.base:
