@@ -81,9 +81,9 @@ class Log:
                 return self.state
             build_type_info()
             with ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="log") as pool:
-                batch = _FIRST_BATCH
-                while self._read_batch(batch, pool.map):
-                    batch = min(batch * 2, _MAX_BATCH)
+                first, batch = self.state.next_seq, _FIRST_BATCH
+                while self._read_batch(batch, pool.map):  # as many again as were read: at most half of the requests are in vain
+                    batch = min(self.state.next_seq - first, _MAX_BATCH)
             self._followed = True
             return self.state
 
