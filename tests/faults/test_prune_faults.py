@@ -200,7 +200,7 @@ def meetings(scene: Scene, step: int) -> Iterator[tuple[MemoryStore, dict[str, P
         yield store, made, said
 
 
-@pytest.mark.parametrize("step", EVERY)
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.long), pytest.param(2, id="some")])
 def test_a_backup_meets_forget_and_prune_at_any_call(scene: Scene, step: int) -> None:
     """It either makes a point that is whole, or none and says why; a point whose blocks were swept is never made."""
     refused = 0

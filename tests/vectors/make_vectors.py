@@ -37,20 +37,32 @@ from recoup.engine.log.bodies import (
     SIGNERS,
     TYPE_OF,
     Abort,
+    Adopt,
     Attest,
     Body,
     Commit,
+    Condemn,
     Damaged,
     Descriptor,
+    Evidence,
+    Forget,
+    Heal,
+    Index,
     Init,
     KeyGen,
     KeyringRef,
+    Mirror,
     ObjectRef,
     Open,
+    Pin,
+    Replace,
     Signer,
+    Sweep,
+    Unpin,
 )
 from recoup.engine.log.entries import Head, encode_entry
 from recoup.engine.log.points import PointRecord, seal_point
+from recoup.engine.records.nodes import Locator
 
 HERE = Path(__file__).parent
 REPO, VAULT = bytes(range(16)), bytes(range(16, 32))
@@ -204,24 +216,68 @@ def bodies() -> list[Body]:
         Commit(SESSION, 5, TICKET, manifest, fixed("set"), (fixed("index"),), fixed("cache"), record, (ObjectRef(fixed("set"), 2),)),
         Attest(4, (manifest,), 7, 1_000_000),
         Damaged((ObjectRef(fixed("bad")), ObjectRef(fixed("worse"), 3)), "missing"),
+        *later_bodies(manifest, record),
     ]
 
 
+def later_bodies(manifest: bytes, record: bytes) -> list[Body]:
+    """What came to the format after its first entries: seq 9 and on."""
+    free, gone, lists = fixed("repack", 16), fixed("forgotten manifest"), (fixed("list"), fixed("list 2"))
+    index = fixed("merged index")
+    return [
+        Adopt("policy-uid", "new-policy-uid"),
+        Pin(manifest, "before the migration"),
+        Unpin(manifest, "done"),
+        Open(free, b"", 16 << 20),
+        Replace(
+            manifest, 6, free, 12, Locator(fixed("refs"), 0, 4), fixed("new set"), (fixed("index 2"),), (ObjectRef(fixed("moved"), 1),)
+        ),
+        Commit(free, 12, b"", gone, fixed("gone set"), (), b"", record),
+        Forget((gone,), "", 0, "named by a person"),
+        Condemn(lists, 20_000, 1 << 34, False, 16, 500, ()),
+        Sweep(16, 17, lists, 20_000, 1 << 34, 500),
+        Condemn(lists[:1], 7, 1 << 20, True, 18, 400, (17,)),
+        Index((index,), (fixed("index"), fixed("index 2"))),
+        Heal((ObjectRef(fixed("bad"), 1),)),
+        Evidence("Drill", '{"restored":true}'),
+    ]
+
+
+def replica() -> list[dict[str, Any]]:
+    """The log of another location: it begins with the home's INIT and has one of its points."""
+    home = [bytes(entry["entry"]) for entry in log()]
+    here: list[Body] = [
+        Mirror(home[0]),
+        Mirror(home[6], (ObjectRef(fixed("set"), 1),)),
+        Attest(1, (fixed("manifest"),), 7, 0),
+        Mirror(home[13]),
+        Heal((ObjectRef(fixed("cache"), 1),)),
+        Mirror(home[14]),
+        Forget((fixed("manifest"),), "policy-uid", 3, "daily 7"),
+    ]
+    return encoded(here, fixed("replica", 16))
+
+
 def log() -> list[dict[str, Any]]:
+    return encoded(bodies(), REPO)
+
+
+def encoded(entries_of: list[Body], location: bytes) -> list[dict[str, Any]]:
     signers = {Signer.WRITER: MATERIAL.writer, Signer.MAINTENANCE: MATERIAL.maintenance, Signer.VERIFIER: MATERIAL.verifier}
     entries = []
     previous = bytes(32)
-    for seq, body in enumerate(bodies()):
+    for seq, body in enumerate(entries_of):
         signer = min(SIGNERS[TYPE_OF[type(body)]])
-        head = Head(TYPE_OF[type(body)], signer, 1, REPO, VAULT, REPO, seq, previous, TIME + seq, fixed(f"nonce {seq}", 16))
-        data = encode_entry(head, body, SigningKey(signers[signer]))
+        generation = 1 if signer else 0
+        head = Head(TYPE_OF[type(body)], signer, generation, REPO, VAULT, location, seq, previous, TIME + seq, fixed(f"nonce {seq}", 16))
+        data = encode_entry(head, body, SigningKey(signers[signer]) if signer else None)
         entries.append({"type": type(body).__name__.upper(), "seq": seq, "entry": data, "digest": digest_of(data)})
         previous = digest_of(data)
     return entries
 
 
 def every() -> dict[str, Any]:
-    return {"primitives": primitives(), "objects": objects(), "keys": keys(), "log": log()}
+    return {"primitives": primitives(), "objects": objects(), "keys": keys(), "log": log(), "replica": replica()}
 
 
 def to_json(value: Any) -> str:

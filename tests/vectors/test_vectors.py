@@ -43,7 +43,7 @@ def data(value: Any) -> bytes:
     return bytes.fromhex(str(value))
 
 
-@pytest.mark.parametrize("name", ["primitives", "log"])
+@pytest.mark.parametrize("name", ["primitives", "log", "replica"])
 def test_the_product_makes_the_same_bytes_again(name: str) -> None:
     assert json.loads(make_vectors.to_json(make_vectors.every()[name])) == load(name)
 
@@ -182,6 +182,7 @@ def test_product_and_stranger_read_the_log() -> None:
     log = vault.read_log(names.get, data(KEYS["vault_id"]), root)
     assert log.skipped == 0
     assert list(log.points) == list(state.commits)
+    assert {point.object_set for point in log.points.values()} == {commit.body.object_set for commit in state.commits.values()}
     assert log.keyrings == state.keyrings
     (point,) = state.commits.values()
     meta = container.derive(data(KEYS["material"]["writer_root"]), b"rcp1/meta")
@@ -190,6 +191,22 @@ def test_product_and_stranger_read_the_log() -> None:
     assert record == make_vectors.POINT
     context = b"catalogue" + data(KEYS["repo_id"]) + data(KEYS["vault_id"]) + struct.pack(">I", 1) + point.body.session
     assert unpack(container.read_record(meta, context, point.body.record))["point"] == record.point
+
+
+def test_product_and_stranger_read_the_log_of_another_location() -> None:
+    """It begins with the home's INIT; points come by MIRROR, go by a FORGET of its own, and have the set of their REPLACE."""
+    root = vault.read_certificate(data(KEYS["certificate"]))["root"]
+    replica = load("replica")
+    state, names = LogState(data(KEYS["vault_id"]), root), {}
+    for seq, vector in enumerate(replica):
+        names[f"v/{KEYS['vault_id']}/log/{seq:016x}"] = data(vector["entry"])
+        assert state.take(seq, data(vector["entry"])) is not None, state.complaints
+        log = vault.read_log(names.get, data(KEYS["vault_id"]), root)
+        assert log.skipped == 0
+        sets = {manifest: point.object_set for manifest, point in log.points.items()}
+        assert sets == {manifest: commit.body.object_set for manifest, commit in state.commits.items()}
+    assert len(state.forgotten) == len(state.commits) == 1
+    assert not state.at_home
 
 
 def test_descriptors_and_tickets_are_read() -> None:
