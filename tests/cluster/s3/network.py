@@ -82,10 +82,25 @@ def cut(number: int) -> Iterator[None]:
         ip("-n", namespace(number), "route", "replace", "default", "via", host_address(number))
 
 
+@contextmanager
+def slow_uploads(number: int, bits_per_second: int) -> Iterator[None]:
+    """What goes to the server passes a line of this speed, with a queue of half a second before it."""
+    link = host_link(number)
+    run("tc", "qdisc", "add", "dev", link, "root", "tbf", "rate", f"{bits_per_second}bit", "burst", "32kb", "latency", "500ms")
+    try:
+        yield
+    finally:
+        run("tc", "qdisc", "delete", "dev", link, "root")
+
+
 def ip(*arguments: str) -> str:
-    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+    return run("ip", *arguments)
+
+
+def run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Trouble(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
+        raise Trouble(f"{' '.join(command)}: {done.stderr.strip()}")
     return done.stdout
 
 

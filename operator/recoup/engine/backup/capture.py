@@ -18,6 +18,7 @@ from recoup.engine.backup.fixed import FixedReader
 from recoup.engine.backup.leaves import LeafMaker, NewLeaf
 from recoup.engine.backup.lineage import Lineage
 from recoup.engine.backup.lists import ListBuilder, MadeList
+from recoup.engine.backup.pace import Pace
 from recoup.engine.backup.packs import META_BYTES, Ledger, MetaWriter, PackWriter
 from recoup.engine.backup.piped import NoXattrs, StreamReader, take_stream
 from recoup.engine.backup.pipeline import Pipeline
@@ -47,6 +48,7 @@ class Work:
     ledger: Ledger
     dedup: Dedup
     lineage: Lineage | None
+    pace: Pace
     pack_bytes: int
     uploaders: int
     started: int
@@ -55,7 +57,7 @@ class Work:
     def __post_init__(self) -> None:
         keys, ledger = self.keys, self.ledger
         self.id_key = keys.id_key
-        self.packs = PackWriter(self.pipeline, keys.sealing(Kind.DATA), ledger, self.pack_bytes, self.uploaders + 1)
+        self.packs = PackWriter(self.pipeline, keys.sealing(Kind.DATA), ledger, self.pace, self.pack_bytes, self.uploaders + 1)
         self.sink = BlockSink(self.pipeline, self.packs, self.id_key, self.dedup)
         self.trees = self.meta(Kind.TREE)
         self.contents = self.meta(Kind.REFS)

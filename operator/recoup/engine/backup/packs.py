@@ -12,6 +12,7 @@ from typing import Final
 
 import zstandard
 
+from recoup.engine.backup.pace import Pace
 from recoup.engine.backup.pipeline import Pipeline
 from recoup.engine.format.ids import block_id
 from recoup.engine.format.kinds import Area, BlockKind, Codec
@@ -107,11 +108,12 @@ class PackWriter:
     `add` is called by many threads; a full pack is sealed by the thread that found it full.
     """
 
-    def __init__(self, pipeline: Pipeline, sealing: Sealing, ledger: Ledger, pack_bytes: int, buffers: int) -> None:
+    def __init__(self, pipeline: Pipeline, sealing: Sealing, ledger: Ledger, pace: Pace, pack_bytes: int, buffers: int) -> None:
         self._pipeline = pipeline
         self._sealing = sealing
         self._ledger = ledger
-        self._bytes = pack_bytes
+        self._pace = pace
+        self._most = pack_bytes
         self._lock = threading.Lock()
         self._builder: ObjectBuilder | None = None
         self._buffer: memoryview | None = None
@@ -124,7 +126,7 @@ class PackWriter:
         full: Callable[[], None] | None = None
         with self._lock:
             if self._builder is not None and not self._builder.fits(len(payload)):
-                full = self._detach(self._bytes)
+                full = self._detach(self._builder.capacity)
             if self._builder is None:
                 self._begin()
             assert self._builder is not None
@@ -146,8 +148,8 @@ class PackWriter:
             self._buffer = self._free.pop()
         else:
             self._unmade -= 1
-            self._buffer = new_buffer(self._bytes)
-        self._builder = ObjectBuilder(self._sealing, self._bytes, self._buffer)
+            self._buffer = new_buffer(self._most)
+        self._builder = ObjectBuilder(self._sealing, self._pace.pack_bytes(), self._buffer)
         self._number = self._ledger.new_object()
 
     def _detach(self, stored_size: int | None) -> Callable[[], None]:

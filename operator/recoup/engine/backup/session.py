@@ -18,6 +18,7 @@ from recoup.engine.backup.closing import Closing, close_point
 from recoup.engine.backup.cutting import Chosen, Unit
 from recoup.engine.backup.dedup import Dedup
 from recoup.engine.backup.lineage import Lineage, walker_key
+from recoup.engine.backup.pace import Pace
 from recoup.engine.backup.packs import PACK_BYTES, Ledger, put_object
 from recoup.engine.backup.parent import find_lineage
 from recoup.engine.backup.pipeline import Pipeline, worker_count
@@ -26,7 +27,7 @@ from recoup.engine.backup.resume import Checkpoints, OpenSession, earlier_attemp
 from recoup.engine.backup.run import RunFile, record_source
 from recoup.engine.backup.sampling import CacheDistrusted
 from recoup.engine.backup.source import OpenSource
-from recoup.engine.format.kinds import ID_BYTES
+from recoup.engine.format.kinds import ID_BYTES, Kind
 from recoup.engine.format.sealed import SealedObject
 from recoup.engine.keys.roles import WriterKeys
 from recoup.engine.log.bodies import Commit
@@ -182,17 +183,21 @@ def _attempt(
     ledger = Ledger()
     on_start(*source.expected(lineage.root if lineage is not None else None))
 
+    pace = Pace(request.pack_bytes)
     checkpoints = Checkpoints(opened, keys, ledger)
 
     def upload(sealed: SealedObject) -> None:
+        begun = time.monotonic()
         put_object(log.store, sealed.name, sealed.data)
+        if sealed.kind is Kind.DATA:
+            pace.took(len(sealed.data), time.monotonic() - begun)
         checkpoints.reached(sealed)
 
-    live = [committed.body for committed in log.state.commits.values() if committed.generation == keys.generation]
+    live = [committed.body for committed in log.state.commits.values() if keys.builds_on(committed.generation)]
     earlier = earlier_attempts(log, keys, readback, opened.session)
     dedup = Dedup(readback, lineage, live, log.state.damaged, earlier)
     with checkpoints, Pipeline(upload, workers=worker_count(), uploaders=request.uploaders) as pipeline:
-        work = Work(pipeline, keys, ledger, dedup, lineage, request.pack_bytes, request.uploaders, started, on_progress)
+        work = Work(pipeline, keys, ledger, dedup, lineage, pace, request.pack_bytes, request.uploaders, started, on_progress)
         captured = capture(work, source, request.rules, request.unit)
         closing = Closing(work, log.store, readback, request, source, walker)
         commit = close_point(closing, captured, opened)

@@ -14,11 +14,11 @@ from contextlib import closing
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_after_delay, stop_all, wait_random_exponential
 
 from recoup.engine.stores.base import MAX_OBJECT, Buffer, StoreOptions, check_length, check_limit, check_name, check_prefix
 from recoup.engine.stores.limits import CHUNK, LimitedBody, Limiter
-from recoup.engine.stores.s3_client import Bodies, DirectoryCredentials, make_client
+from recoup.engine.stores.s3_client import CONNECT_TIMEOUT, Bodies, DirectoryCredentials, make_client
 from recoup.engine.stores.s3_errors import FOREIGN, REJECTED, code_of, translate
 from recoup.engine.stores.s3_versions import ask_retention, list_versions
 from recoup.engine.stores.versions import Retention, Version
@@ -33,6 +33,8 @@ PATIENCE_FIRST = 15.0
 """Seconds to go on trying a place that has not answered yet: a wrong endpoint shall be told soon."""
 PATIENCE = 120.0
 """Seconds to ride out the trouble of a place that has answered before."""
+PUT_TRIES = 3
+"""Attempts at sending an object at least: on a slow line one may take longer than patience lasts."""
 COPY_FREE = 64 * 1024
 """Bytes below which a copy of the body costs less than avoiding it."""
 
@@ -45,8 +47,10 @@ class S3Store:
         self._bodies = Bodies()
         self._upload, self._download = Limiter(options.upload_limit), Limiter(options.download_limit)
         self._lock = threading.Lock()
-        self._made: S3Client | None = None
-        self._directory: DirectoryCredentials | None = None
+        self._made: dict[bool, S3Client] = {}
+        self._directories: list[DirectoryCredentials] = []
+        self._patient = False
+        """An upload ran into a timeout: the line is slow, or something on the way holds back; the next ones get more time."""
         self._answered = False
         self._skew: float | None = None
 
@@ -59,6 +63,7 @@ class S3Store:
 
         def put() -> bool:
             nonlocal doubtful
+            begun = time.monotonic()
             try:
                 self._put(check_name(name), data)
             except Exception as error:
@@ -66,10 +71,11 @@ class S3Store:
                 if status == 412 or code == "PreconditionFailed":
                     return doubtful and self._holds(name, data)
                 doubtful = doubtful or status == 0 or status >= 500
+                self._patient = self._patient or (not status and time.monotonic() - begun > CONNECT_TIMEOUT)
                 raise
             return True
 
-        return self._call(name, put)
+        return self._call(name, put, tries=PUT_TRIES)
 
     def get(self, name: str, limit: int = MAX_OBJECT) -> bytes:
         def fetch() -> bytes:
@@ -170,14 +176,19 @@ class S3Store:
 
     @property
     def _client(self) -> S3Client:
+        return self._client_with(patience=False)
+
+    def _client_with(self, *, patience: bool) -> S3Client:
         with self._lock:
-            if self._made is None:
+            if patience not in self._made:
                 try:
-                    self._made, self._directory = make_client(self._options, self._bodies)
+                    client, directory = make_client(self._options, self._bodies, patient=patience)
                 except ValueError as error:  # botocore's word for an endpoint that is no URL
                     raise Invalid(f"{self.url}: {error}", reason="InvalidLocation") from error
-                self._made.meta.events.register("after-call.s3", self._note_answer)
-            return self._made
+                client.meta.events.register("after-call.s3", self._note_answer)
+                self._made[patience] = client
+                self._directories += [directory] if directory is not None else []
+            return self._made[patience]
 
     def _key(self, name: str) -> str:
         return self._prefix + check_name(name)
@@ -189,8 +200,9 @@ class S3Store:
             body = LimitedBody(view, self._upload)
         elif len(view) and not len(body):
             self._bodies.view = view
+        client = self._client_with(patience=self._patient and len(view) >= COPY_FREE)
         try:
-            self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=body, IfNoneMatch="*")
+            client.put_object(Bucket=self._bucket, Key=self._key(name), Body=body, IfNoneMatch="*")
         finally:
             self._bodies.view = None
 
@@ -234,14 +246,17 @@ class S3Store:
 
     # -- retries ---------------------------------------------------------------------------------------------------------
 
-    def _call(self, name: str, request: Callable[[], Result]) -> Result:
-        """Run one idempotent request until it succeeds, fails for good, or patience ends. Translates every foreign error."""
+    def _call(self, name: str, request: Callable[[], Result], *, tries: int = 1) -> Result:
+        """Run one idempotent request until it succeeds, fails for good, or patience ends. Translates every foreign error.
+
+        A place that has answered before gets `tries` attempts, however long they take.
+        """
         patience = PATIENCE if self._answered else PATIENCE_FIRST
         if self._options.patience is not None:
             patience = min(patience, self._options.patience)
         retrying = Retrying(
             retry=retry_if_exception_type(Retryable),
-            stop=stop_after_delay(patience),
+            stop=stop_all(stop_after_delay(patience), stop_after_attempt(tries if self._answered else 1)),
             wait=wait_random_exponential(multiplier=0.2, max=5),
             reraise=True,
         )
@@ -252,8 +267,10 @@ class S3Store:
         try:
             return request()
         except FOREIGN as error:
-            if not again and code_of(error)[0] in REJECTED and self._directory is not None and self._directory.refresh():
-                return self._attempt(name, request, again=True)
+            if not again and code_of(error)[0] in REJECTED:
+                changed = [directory.refresh() for directory in self._directories]
+                if any(changed):
+                    return self._attempt(name, request, again=True)
             raise translate(error, name=name, bucket=self._bucket, endpoint=self._endpoint) from error
 
     def _note_answer(self, http_response: Any, **_: Any) -> None:

@@ -17,20 +17,28 @@ from botocore.credentials import ReadOnlyCredentials
 
 from recoup.engine.stores import s3_models
 from recoup.engine.stores.base import Credentials, StoreOptions
+from recoup.engine.stores.limits import LimitedBody, Limiter
 from recoup.errors import Denied
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 CONNECT_TIMEOUT = 5
+"""Seconds also for each piece of a body to be taken: 128 KiB."""
 READ_TIMEOUT = 30
+PATIENT = (60, 300)
+"""The same two for uploads on a slow line, where what was sent may still stand in buffers on the way."""
 FILES = ("accessKeyID", "secretAccessKey", "sessionToken")
+
+
+_UNLIMITED = Limiter(None)
 
 
 class Bodies(threading.local):
     """Hands a memoryview to botocore without the copy that its parameter check would force.
 
-    The call says Body=b"" and the thread's `view` takes its place just before signing; the payload is not part of the signature.
+    The call says Body=b"" and the thread's `view` takes its place just before signing; the payload is not part of the signature. It
+    is sent in pieces, because a timeout is for one call of the socket: the whole body in one would have to be gone in that time.
     """
 
     view: memoryview | None = None
@@ -38,7 +46,7 @@ class Bodies(threading.local):
     def put_in_place(self, request: Any, **_: Any) -> None:
         """Handler of before-sign.s3.PutObject."""
         if self.view is not None:
-            request.data = self.view
+            request.data = LimitedBody(self.view, _UNLIMITED)
 
 
 class DirectoryCredentials(BotoCredentials):
@@ -100,7 +108,7 @@ class DirectoryCredentials(BotoCredentials):
         raise Denied(f"credentials directory {self._directory} has no file {file}, or it is empty", reason="CredentialsMissing")
 
 
-def make_client(options: StoreOptions, bodies: Bodies) -> tuple[S3Client, DirectoryCredentials | None]:
+def make_client(options: StoreOptions, bodies: Bodies, *, patient: bool = False) -> tuple[S3Client, DirectoryCredentials | None]:
     """A client that never retries by itself (s3.py does), and the credentials if they come from a directory."""
     session = botocore.session.Session()
     session.register_component("data_loader", s3_models.loader())
@@ -113,8 +121,8 @@ def make_client(options: StoreOptions, bodies: Bodies) -> tuple[S3Client, Direct
     config = Config(
         signature_version="s3v4",
         retries={"total_max_attempts": 1},
-        connect_timeout=CONNECT_TIMEOUT,
-        read_timeout=READ_TIMEOUT,
+        connect_timeout=PATIENT[0] if patient else CONNECT_TIMEOUT,
+        read_timeout=PATIENT[1] if patient else READ_TIMEOUT,
         max_pool_connections=32,
         tcp_keepalive=True,
         request_checksum_calculation="when_required",
