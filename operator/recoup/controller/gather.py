@@ -34,6 +34,8 @@ from recoup.plan.observed import Progress, Surroundings
 
 PROGRESS_EVERY = 12.0
 """Seconds between two reads of one pod's log."""
+PROGRESS_AFTER = timedelta(seconds=10)
+"""What has run for less has nothing to tell yet."""
 PROGRESS_BYTES = 4096
 PROGRESS_LINES = 10
 """More than the notes that a mover makes between two lines of progress."""
@@ -118,12 +120,12 @@ class Reader:
         wanted = sorted(name for name in names if name and name not in have)
         return tuple(item for name in wanted if (item := self.optional(VOLUME_SNAPSHOT_CONTENT, None, name)) is not None)
 
-    def progress_of(self, children: Iterable[Object]) -> dict[str, Progress]:
-        """By name, the last progress line of every running mover Pod whose log can be read."""
+    def progress_of(self, children: Iterable[Object], wall: datetime) -> dict[str, Progress]:
+        """By name, the last progress line of every mover Pod that has been running for a while and whose log can be read."""
         now = self._clock()
         found: dict[str, Progress] = {}
         for pod in children:
-            if pod["kind"] != POD.kind or (pod.get("status") or {}).get("phase") != "Running":
+            if pod["kind"] != POD.kind or not _works_since(pod, wall - PROGRESS_AFTER):
                 continue
             uid = pod["metadata"]["uid"]
             read_at, progress = self._progress.get(uid, (float("-inf"), None))
@@ -178,6 +180,13 @@ def has_ended(pod: Object) -> bool:
     """Its container terminated, and says how."""
     statuses = (pod.get("status") or {}).get("containerStatuses") or ()
     return any("terminated" in (status.get("state") or {}) for status in statuses)
+
+
+def _works_since(pod: Object, moment: datetime) -> bool:
+    """Its container runs, and did so already at that moment."""
+    status = pod.get("status") or {}
+    states = [(one.get("state") or {}).get("running") for one in status.get("containerStatuses") or ()]
+    return status.get("phase") == "Running" and any(state and datetime.fromisoformat(state["startedAt"]) <= moment for state in states)
 
 
 def _lacks_pod(child: Object, started: set[str | None]) -> bool:

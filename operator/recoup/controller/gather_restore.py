@@ -50,7 +50,7 @@ class RestoreReconciler:
         at_work = _all_at_work(status, observed, now)
         if obj["spec"].get("cancel") or not at_work:
             observed = self._observe_volumes(reader, obj, observed, status, now)
-        if not at_work and (not status.volumes or any(volume.state in BEFORE_FILLED for volume in status.volumes)):
+        if not at_work and _some_to_start(status, observed, now):
             observed = self._observe_source(reader, obj, observed, now)
         return structs.replace(observed, failures=known)
 
@@ -69,7 +69,7 @@ class RestoreReconciler:
         """The movers and how they are doing: all that matters while each volume has one at work."""
         attempts = {str(volume.attempts) for volume in status.volumes if volume.attempts and volume.state in BEFORE_FILLED}
         children = reader.jobs_and_pods(f"{OWNER_UID}={obj['metadata']['uid']}", expected=attempts)
-        progress, warnings = self._reader.progress_of(children), reader.warnings_of(children, now)
+        progress, warnings = self._reader.progress_of(children, now), reader.warnings_of(children, now)
         return RestoreObserved(request=obj, around=reader.around, children=children, progress=progress, warnings=warnings)
 
     def _observe_volumes(
@@ -133,14 +133,28 @@ def _handed_over(
     return tuple(volume for name in wanted if (volume := reader.optional(PV, None, name)) is not None)
 
 
-def _all_at_work(status: RestoreRequestStatus, observed: RestoreObserved, now: datetime) -> bool:
-    """Each volume of the restore has a mover that runs, by the plan's own judgement."""
+def _states(observed: RestoreObserved, now: datetime) -> dict[str, set[MoverState]]:
+    """How the movers are doing, by the label of their volume and by the plan's own judgement."""
     pods = tuple(child for child in observed.children if child["kind"] == POD.kind)
-    running = {
-        child["metadata"]["labels"].get(VOLUME)
-        for child in observed.children
-        if child["kind"] == JOB.kind and judge_mover(child, pod_of(child, pods), now=now, warnings={}).state is MoverState.RUNNING
-    }
+    states: dict[str, set[MoverState]] = {}
+    for job in (child for child in observed.children if child["kind"] == JOB.kind):
+        verdict = judge_mover(job, pod_of(job, pods), now=now, warnings={})
+        states.setdefault(job["metadata"]["labels"].get(VOLUME, ""), set()).add(verdict.state)
+    return states
+
+
+def _all_at_work(status: RestoreRequestStatus, observed: RestoreObserved, now: datetime) -> bool:
+    """Each volume of the restore has a mover that runs."""
+    states = _states(observed, now)
     return bool(status.volumes) and all(
-        volume.state is RestoreState.RESTORING and volume_label(volume.source) in running for volume in status.volumes
+        volume.state is RestoreState.RESTORING and MoverState.RUNNING in states.get(volume_label(volume.source), ())
+        for volume in status.volumes
     )
+
+
+def _some_to_start(status: RestoreRequestStatus, observed: RestoreObserved, now: datetime) -> bool:
+    """A volume is not filled, and no mover is filling it or has just done so."""
+    states = _states(observed, now)
+    fine = {MoverState.RUNNING, MoverState.SUCCEEDED}
+    unfilled = [volume for volume in status.volumes if volume.state in BEFORE_FILLED]
+    return not status.volumes or any(not fine & states.get(volume_label(volume.source), set()) for volume in unfilled)

@@ -94,7 +94,7 @@ class SnapshotReconciler:
             around=reader.around,
             location=reader.optional(LOCATION, None, location_name(obj, None)),
             children=children,
-            progress=self._reader.progress_of(children),
+            progress=self._reader.progress_of(children, now),
             warnings=reader.warnings_of(children, now),
         )
 

@@ -62,11 +62,11 @@ class DelayingQueue(Generic[K]):
             self._failures.pop(key, None)
             self._release(key, again_in)
 
-    def failed(self, key: K, *, at_least: float = 0.0) -> float:
-        """Finish a key that failed; it comes back after its back-off, whose seconds are returned."""
+    def failed(self, key: K, *, at_least: float = 0.0, first: float = BACKOFF_FIRST) -> float:
+        """Finish a key that failed; it comes back after its back-off, which begins with `first` and whose seconds are returned."""
         with self._changed:
             attempt = self._failures[key] = self._failures.get(key, 0) + 1
-            ceiling = min(BACKOFF_LONGEST, BACKOFF_FIRST * 2.0 ** min(attempt, 32))
+            ceiling = min(BACKOFF_LONGEST, first * 2.0 ** min(attempt, 32))
             delay = max(at_least, ceiling * (0.5 + 0.5 * self._jitter()))
             if self._again.pop(key, None) is not None:  # something changed meanwhile: soon, but an object that fails and flaps can't spin
                 delay = max(at_least, min(delay, BACKOFF_FIRST))

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 CHILDREN = (PVC, PV, VOLUME_SNAPSHOT, VOLUME_SNAPSHOT_CONTENT, JOB, POD)
 MOVERS_KINDS = (JOB, POD)
 """Watched in the movers' namespace only: no right to see anybody else's pods is needed."""
-SETTLE = 0.1
+SETTLE = 0.05
 """Seconds to let further events of one step arrive, so that they cost one look."""
 
 AFTER_DELETION = 1.0
@@ -143,7 +143,8 @@ class Router:
         uid = body["metadata"]["uid"]
         before = self._children.pop(uid, None)
         if event == "DELETED":
-            self._tell_owner(kind, body, AFTER_DELETION)
+            if kind != POD.kind or (body["metadata"].get("labels") or {}).get(OWNER_KIND) != LOCATION.kind:  # of those its Job tells
+                self._tell_owner(kind, body, AFTER_DELETION)
             return
         state = self._children[uid] = _state_of(kind, body.get("status") or {})
         if state != before and event != "ADDED":

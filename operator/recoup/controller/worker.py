@@ -18,7 +18,7 @@ from recoup.controller.events import post_events
 from recoup.controller.kube import Kube, Object
 from recoup.controller.ledger import FailureLedger
 from recoup.controller.metrics import Metrics
-from recoup.controller.queue import DelayingQueue
+from recoup.controller.queue import BACKOFF_FIRST, DelayingQueue
 from recoup.controller.resources import OWNERS, SWEEP, Key
 from recoup.errors import RecoupError, Retryable
 from recoup.plan.actions import Create, EventNote, EventType, Plan
@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 
 AFTER_DELETION = 2.0
 """Seconds to the sweep after something of an owner that is gone was seen: several of them make one."""
+
+AFTER_CONFLICT = 0.1
+"""Seconds with which the back-off begins when somebody else was quicker."""
 
 LONGEST_LOOK = 300.0
 """Seconds after which a look at one object counts as hung: above the sum of the time limits of the calls it makes."""
@@ -90,8 +93,10 @@ class Worker:
             self._queue.done(key, again_in=again)
         except Retryable as error:
             result = "retry"
-            delay = self._queue.failed(key, at_least=getattr(error, "retry_after", None) or 0.0)
-            level = logging.DEBUG if isinstance(error, failures.Conflict) else logging.WARNING
+            conflict = isinstance(error, failures.Conflict)  # the cache has learned by it, so the next look is likely to go well
+            first = AFTER_CONFLICT if conflict else BACKOFF_FIRST
+            delay = self._queue.failed(key, at_least=getattr(error, "retry_after", None) or 0.0, first=first)
+            level = logging.DEBUG if conflict else logging.WARNING
             log.log(level, "to be tried again in %.0f s: %s", delay, error, extra=_who(key))
         except RecoupError as error:
             delay = self._queue.failed(key)

@@ -72,8 +72,8 @@ def continue_handback(view: RestoreView, owner: Owner, *, namespace_ending: bool
     actions = _let_go(view, owner, volume)
     if view.target is None:
         return Handback((*actions, Create(_target(view, owner, volume))))
-    if actions or view.movers_claim is not None:
-        return Handback(actions)
+    if actions:
+        return Handback(actions)  # our claim stays until the mover's pod is gone, but nothing uses the volume any more
     metadata = view.target["metadata"]
     if (volume["spec"].get("claimRef") or {}).get("uid") != metadata["uid"]:
         ref = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": metadata["namespace"], "name": metadata["name"]}

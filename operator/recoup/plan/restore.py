@@ -86,7 +86,7 @@ def _plan_volumes(observed: RestoreObserved, request: RestoreRequest, plan: Rest
     actions = tuple(action for step in steps for action in step.actions)
     return Plan(
         actions=actions,
-        status=None if actions and is_passing(before, status) else encode(status),
+        status=None if is_passing(before, status, acting=bool(actions)) else encode(status),
         events=note_outcome(before.conditions, status.conditions, ordinary=ORDINARY),
         requeue_after=min(again, default=None if is_over(status) else _RETRY),
     )

@@ -16,6 +16,7 @@ from recoup.api.restorerequest import PlannedVolume, RestoredVolume, RestorePlan
 from recoup.errors import PARTIAL_EXIT_CODE
 from recoup.plan.access import Refusal
 from recoup.plan.actions import Action, Create, Object
+from recoup.plan.binding import is_about_to_bind
 from recoup.plan.handback import RestoreView, continue_handback, release
 from recoup.plan.movers import (
     MAX_ATTEMPTS,
@@ -47,6 +48,7 @@ FINAL = frozenset({RestoreState.RESTORED, RestoreState.FAILED, RestoreState.CANC
 _POLL = 15.0
 _BINDING = 5.0
 _SOON = 2.0
+_AWAITED = 5.0
 
 
 class Step(Struct, frozen=True):
@@ -175,8 +177,10 @@ def _start(view: RestoreView, observed: RestoreObserved, terms: Terms, attempt: 
             owner, name=view.name, volume_uid=planned.source, movers_namespace=observed.around.movers_namespace, shape=shape, snapshot=None
         )
         actions.append(Create(claim))
-    elif is_going(view.movers_claim):
+    elif is_going(claim := view.movers_claim):
         return Step(_line(view, RestoreState.RESTORING, "MoverEnding", "an earlier claim is being removed"), again=_SOON)
+    if is_about_to_bind(claim, observed.storage_classes, terms.now):
+        return Step(_line(view, view.known.state), tuple(actions), _AWAITED)
     job = build_restore_job(
         owner,
         observed.around,

@@ -83,7 +83,7 @@ def _plan_run(observed: SnapshotObserved, snapshot: BackupSnapshot, now: datetim
     again = [step.again for step in steps if step.again is not None]
     return Plan(
         actions=tuple(actions),
-        status=None if actions and is_passing(before, status) else encode(status),
+        status=None if is_passing(before, status, acting=bool(actions)) else encode(status),
         events=note_outcome(before.conditions, status.conditions, ordinary=ORDINARY),
         requeue_after=min(again, default=None),
     )

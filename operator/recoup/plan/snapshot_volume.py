@@ -14,6 +14,7 @@ from recoup.api.backuplocation import BackupLocationSpec
 from recoup.api.backupsnapshot import ResolvedRun, SnapshotVolume, VolumeState
 from recoup.api.durations import to_duration
 from recoup.plan.actions import Action, Create
+from recoup.plan.binding import is_about_to_bind
 from recoup.plan.capture import Terms, continue_handover, release
 from recoup.plan.movers import (
     MAX_ATTEMPTS,
@@ -146,6 +147,9 @@ def _start(view: VolumeView, observed: SnapshotObserved, run: Run, attempt: int)
     if not handover.ready:
         state = VolumeState.CAPTURING if handover.reason is None or view.children() else VolumeState.WAITING
         return Step(_line(view, state, handover.reason, handover.waits), handover.actions, _AWAITED if handover.actions else _POLL)
+    claim = view.movers_claim or next(action.object for action in handover.actions if isinstance(action, Create))
+    if is_about_to_bind(claim, observed.storage_classes, run.terms.now):
+        return Step(_line(view, VolumeState.CAPTURING), handover.actions, _AWAITED)
     ticket = observed.tickets.get(view.known.uid)
     record = record_claim(view, namespace_uid=run.terms.namespace_uid)
     if run.location is None or ticket is None or record is None:
