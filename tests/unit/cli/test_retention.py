@@ -1,0 +1,134 @@
+"""`recoup forget`, `pin`, `unpin`, `prune` as a person meets them: what they print, what they refuse, what is left."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recoup.cli.main import run
+from recoup.engine.stores.file import FileStore
+from recoup.errors import Denied
+
+
+class Bench:
+    """A vault with three points of one directory, the second verified."""
+
+    def __init__(self, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys, self.location, self.source = capsys, directory / "location", directory / "source"
+        key = directory / "a.key"
+        self.where = ["--location", f"file://{self.location}", "--key-file", str(key)]
+        self.source.mkdir()
+        assert run(["keygen", str(key)]) == 0
+        assert run(["init", *self.where]) == 0
+        self.ids = [self.back_up() for _ in range(3)]
+        assert run(["verify", *self.where, "--snapshot", self.ids[1]]) == 0
+        capsys.readouterr()
+
+    def back_up(self) -> str:
+        (self.source / "file").write_bytes(os.urandom(300_000))
+        return str(self.json("backup", "--source", str(self.source))["id"])
+
+    def json(self, command: str, *arguments: str, code: int = 0) -> Any:
+        self.capsys.readouterr()
+        assert run([command, *self.where, *arguments, "-o", "json"]) == code
+        return json.loads(self.capsys.readouterr().out)
+
+    def fails(self, command: str, *arguments: str) -> tuple[int, str]:
+        self.capsys.readouterr()
+        code = run([command, *self.where, *arguments])
+        return code, self.capsys.readouterr().err
+
+    def points(self) -> list[str]:
+        return [point["id"] for point in self.json("snapshots")]
+
+
+@pytest.fixture
+def bench(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Bench:
+    return Bench(tmp_path, capsys)
+
+
+def test_rules_decide_and_say_why_and_a_dry_run_changes_nothing(bench: Bench) -> None:
+    one, two, three = bench.ids
+    said = bench.json("forget", "--last", "1", "--dry-run", "--explain")
+    assert {point["id"]: point["keep"] for point in said["points"]} == {one: False, two: True, three: True}
+    assert {point["id"]: point["reasons"] for point in said["points"]}[two] == ["min-verified 1"]
+    assert bench.points() == bench.ids
+    assert bench.json("forget", "--last", "1")["forgotten"] == 1
+    assert bench.points() == [two, three]
+    assert bench.json("forget", "--last", "1", "--min-verified", "0")["forgotten"] == 1
+    assert bench.points() == [three]
+
+
+def test_a_pinned_point_stays_until_it_is_unpinned(bench: Bench) -> None:
+    one = bench.ids[0]
+    assert run(["pin", *bench.where, one[:8], "--reason", "court"]) == 0
+    assert bench.json("forget", "--last", "1", "--min-verified", "0")["forgotten"] == 1
+    code, error = bench.fails("forget", one)
+    assert (code, "is pinned" in error, "[LogRejected]" in error) == (20, True, True)
+    assert bench.fails("pin", one, "--reason", "again")[0] == 20
+    assert run(["unpin", *bench.where, one]) == 0
+    assert bench.json("forget", one)["forgotten"] == 1
+    assert bench.points() == [bench.ids[2]]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--last", "1", "abcd1234"),
+        ("--last", "-1"),
+        ("--within", "soon"),
+        ("--last", "1", "--time-zone", "Nowhere/Atall"),
+        ("--last", "1", "--policy-generation", "3"),
+    ],
+    ids=["no rule", "rule and id", "negative", "no time", "no zone", "generation of no policy"],
+)
+def test_what_is_not_clear_forgets_nothing(bench: Bench, arguments: tuple[str, ...]) -> None:
+    assert bench.fails("forget", *arguments)[0] == 2
+    assert bench.points() == bench.ids
+
+
+def test_filters_choose_lineages(bench: Bench) -> None:
+    assert bench.json("forget", "--last", "1", "--policy", "some-uid")["points"] == []
+    assert bench.json("forget", "--last", "1", "--volume", "some-uid")["forgotten"] == 0
+    assert bench.points() == bench.ids
+
+
+def test_prune_waits_for_its_grace_and_then_frees_what_nothing_needs(bench: Bench, tmp_path: Path) -> None:
+    def stored() -> int:
+        return sum(path.stat().st_size for path in bench.location.rglob("*") if path.is_file())
+
+    assert bench.json("prune", "--grace", "0h")["objectsDeleted"] == 0
+    bench.json("forget", "--last", "1", "--min-verified", "0")
+    before = stored()
+    assert bench.json("prune", "--dry-run", "--grace", "0h")["objectsSwept"] > 0
+    assert stored() == before
+    condemned = bench.json("prune")
+    assert (condemned["objectsDeleted"], condemned["waiting"][0]["objects"]) == (0, condemned["objectsCondemned"])
+    assert bench.json("prune")["objectsCondemned"] == 0
+    freed = bench.json("prune", "--grace", "0h")
+    assert freed["objectsDeleted"] == condemned["objectsCondemned"] > 0
+    assert freed["bytesFreed"] > 600_000
+    assert stored() < before - 600_000
+    assert bench.json("verify", "--level", "4")["good"]
+    assert run(["restore", *bench.where, "--snapshot", bench.ids[2], "--target", str(tmp_path / "back")]) == 0
+    assert (tmp_path / "back" / "file").read_bytes() == (bench.source / "file").read_bytes()
+
+
+def test_deletes_that_are_refused_are_told_and_tried_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.json("forget", "--last", "1", "--min-verified", "0")
+
+    def refuse(_store: FileStore, name: str) -> None:
+        raise Denied(f"{name}: locked until 2030")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileStore, "delete", refuse)
+        code, error = bench.fails("prune", "--grace", "0h")
+    assert (code, "locked until 2030" in error, "[DeleteRefused]" in error) == (20, True, True)
+    again = bench.json("prune", "--grace", "0h")
+    assert (again["objectsSwept"], again["deletesRefused"]) == (0, 0)
+    assert again["objectsDeleted"] > 0
