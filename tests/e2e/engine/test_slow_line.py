@@ -79,7 +79,7 @@ def test_one_megabit_a_second_works_and_resumes(there: Recoup, far: Bucket, tmp_
     with slow_uploads(number_of(far), MEGABIT):
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
             assert running.stderr is not None
-            while len(opens(far)) < 3:
+            while len(opens(far)) < 4:
                 assert running.poll() is None
                 running.stderr.readline()
             running.send_signal(signal.SIGKILL)
