@@ -144,7 +144,9 @@ def test_condemned_packs_are_sent_again(volume: Volume, tmp_path: Path) -> None:
     doomed = encode_list([Listed(digest, 0, "d", size) for digest, size in packs[:2]])
     name = object_name(here.vault.identity.vault_id, "x", digest_of(doomed))
     here.store.create(name, doomed)
-    condemn = Condemn((digest_of(doomed),), 2, sum(size for _, size in packs[:2]), unnamed=True, live_objects=0)
+    condemn = Condemn(
+        (digest_of(doomed),), 2, sum(size for _, size in packs[:2]), unnamed=True, marked=here.vault.log.follow().next_seq, live_objects=0
+    )
     here.vault.log.append(condemn, here.vault.maintenance.signer)
     point = here.back_up()
     used = {ref.digest for ref in needed_objects(here, point.id)}
