@@ -2,8 +2,8 @@
 
 The order survives a stop after any write, and the loss of the workload's namespace between any two: (1) VolumeSnapshot there; (2) when it
 is ready, its content to Retain, with our labels; (3) a content of our own for the same handle, and a VolumeSnapshot in the movers'
-namespace; (4) the workload's pair away; (5) a claim from ours. `release` takes all of it away again, from wherever it stands. Each
-function looks at what exists and returns the next writes; nothing is remembered.
+namespace; (4) when that is ready, a claim from ours and its mover; (5) the workload's pair away. `release` takes all of it away again,
+from wherever it stands. Each function looks at what exists and returns the next writes; nothing is remembered.
 """
 
 from datetime import datetime
@@ -27,10 +27,11 @@ from recoup.plan.volume_view import CAPTURED_AT, SOURCE, VolumeView, cut_at, del
 class Handover(Struct, frozen=True):
     """Where the hand-over stands: writes to make now, then `ready` (a mover may be made for the claim), a refusal, or what it waits for.
 
-    waits, reason: only of what takes longer than it should, or is in the way.
+    after: writes that nobody waits for, to be made last. waits, reason: only of what takes longer than it should, or is in the way.
     """
 
     actions: tuple[Action, ...] = ()
+    after: tuple[Action, ...] = ()
     refusal: Refusal | None = None
     ready: bool = False
     waits: str | None = None
@@ -50,7 +51,7 @@ class Terms(Struct, frozen=True, kw_only=True):
 def continue_handover(view: VolumeView, observed: SnapshotObserved, terms: Terms) -> Handover:
     """The next step towards the movers' claim."""
     if view.movers_claim is not None and not is_going(view.movers_claim):
-        return Handover(ready=True, actions=_drop_tenant_pair(view))
+        return Handover(ready=True, after=_drop_tenant_pair(view))
     if view.static_content is not None and not is_going(view.static_content):
         return _on_our_side(view, observed, terms)
     if view.tenant_content is not None and _usable(view.tenant_content):
@@ -165,32 +166,31 @@ def _take_over(view: VolumeView, observed: SnapshotObserved, terms: Terms) -> Ha
 
 
 def _on_our_side(view: VolumeView, observed: SnapshotObserved, terms: Terms) -> Handover:
-    """Steps three to five: the snapshot is ours whatever happens to the workload's namespace."""
+    """Steps three and four: the snapshot is ours whatever happens to the workload's namespace."""
     content = view.static_content
     assert content is not None
     movers = observed.around.movers_namespace
     if view.movers_snapshot is None:
         bound = build_bound_snapshot(terms.owner, name=view.name, claim_uid=view.known.uid, movers_namespace=movers, content=content)
         return Handover(actions=(Create(bound),))
-    actions = _drop_tenant_pair(view)
     status = view.movers_snapshot.get("status") or {}
-    if not status.get("readyToUse"):
+    if not status.get("readyToUse"):  # the pair goes later: the snapshot controller makes few calls a second, and ours is waited for
         error = _error_of(view.movers_snapshot, content)
         waits = f"VolumeSnapshot {movers}/{view.name} is not ready" + (f": {error[:1024]}" if error else "")
         if _older(view.movers_snapshot, terms.now):
             message = f"{waits}; given up after {to_duration(STALL_LIMIT)}; look at the snapshot controller and the CSI driver"
-            return Handover(actions=actions, refusal=Refusal("VolumeSnapshotNotReady", message))
-        return Handover(actions=actions, waits=waits if error or _is_late(view.movers_snapshot, terms.now) else None)
+            return Handover(refusal=Refusal("VolumeSnapshotNotReady", message))
+        return Handover(waits=waits if error or _is_late(view.movers_snapshot, terms.now) else None)
     record = record_claim(view, namespace_uid=terms.namespace_uid)
     if record is None:
-        return Handover(actions=actions, refusal=Refusal("VolumeClaimDeleted", f"nothing is known any more of PVC {view.place}"))
+        return Handover(refusal=Refusal("VolumeClaimDeleted", f"nothing is known any more of PVC {view.place}"))
     shape = _shape(record, content, view.tenant_content, view.movers_snapshot, observed)
     if isinstance(shape, Refusal):
-        return Handover(actions=actions, refusal=shape)
+        return Handover(refusal=shape)
     claim = build_mover_claim(
         terms.owner, name=view.name, volume_uid=view.known.uid, movers_namespace=movers, shape=shape, snapshot=view.name
     )
-    return Handover(actions=(*actions, Create(claim)), ready=True)
+    return Handover(actions=(Create(claim),), after=_drop_tenant_pair(view), ready=True)
 
 
 def _shape(
@@ -206,7 +206,7 @@ def _shape(
 
 
 def _drop_tenant_pair(view: VolumeView) -> tuple[Action, ...]:
-    """Step four: the workload's objects away, which must not take the snapshot along. Only ever with our own content in place."""
+    """Step five: the workload's objects away, which must not take the snapshot along. Only ever with our own content in place."""
     assert view.static_content is not None or view.movers_claim is not None
     content = view.tenant_content
     if content is not None and not is_going(content) and not is_retained(content):

@@ -143,17 +143,18 @@ def _start(view: VolumeView, observed: SnapshotObserved, run: Run, attempt: int)
         return _fail(view, "VaultMismatch", f"{message}; create another BackupSnapshot")
     handover = continue_handover(view, observed, run.terms)
     if handover.refusal is not None:
-        return _fail(view, handover.refusal.reason, handover.refusal.message, actions=handover.actions)
+        return _fail(view, handover.refusal.reason, handover.refusal.message)
     if not handover.ready:
         state = VolumeState.CAPTURING if handover.reason is None or view.children() else VolumeState.WAITING
         return Step(_line(view, state, handover.reason, handover.waits), handover.actions, _AWAITED if handover.actions else _POLL)
     claim = view.movers_claim or next(action.object for action in handover.actions if isinstance(action, Create))
     if is_about_to_bind(claim, observed.storage_classes, run.terms.now):
-        return Step(_line(view, VolumeState.CAPTURING), handover.actions, _AWAITED)
+        return Step(_line(view, VolumeState.CAPTURING), (*handover.actions, *handover.after), _AWAITED)
     ticket = observed.tickets.get(view.known.uid)
     record = record_claim(view, namespace_uid=run.terms.namespace_uid)
     if run.location is None or ticket is None or record is None:
-        return Step(_line(view, VolumeState.CAPTURING, "VaultKeysMissing", "the vault's keys can't be read"), handover.actions, _POLL)
+        writes = (*handover.actions, *handover.after)
+        return Step(_line(view, VolumeState.CAPTURING, "VaultKeysMissing", "the vault's keys can't be read"), writes, _POLL)
     job = build_backup_job(
         run.terms.owner,
         observed.around,
@@ -170,7 +171,7 @@ def _start(view: VolumeView, observed: SnapshotObserved, run: Run, attempt: int)
         node_affinity=record.node_affinity,
     )
     known = msgspec.structs.replace(_line(view, VolumeState.UPLOADING), attempts=attempt, progress=None)
-    return Step(known, (*handover.actions, Create(job)), _POLL)
+    return Step(known, (*handover.actions, Create(job), *handover.after), _POLL)
 
 
 def _watch(view: VolumeView, observed: SnapshotObserved, number: int, verdict: Verdict, now: datetime) -> Step:
@@ -239,11 +240,9 @@ def _stored(view: VolumeView, point: Point, first_paths: tuple[str, ...]) -> Sna
     )
 
 
-def _fail(
-    view: VolumeView, reason: str, message: str, first_paths: tuple[str, ...] = (), actions: tuple[Action, ...] = ()
-) -> Step:  # fmt: skip
+def _fail(view: VolumeView, reason: str, message: str, first_paths: tuple[str, ...] = ()) -> Step:
     known = msgspec.structs.replace(_line(view, VolumeState.FAILED, reason, message), progress=None, first_paths=first_paths)
-    return Step(known, actions, 0.0)
+    return Step(known, again=0.0)
 
 
 def _line(view: VolumeView, state: VolumeState, reason: str | None = None, message: str | None = None) -> SnapshotVolume:

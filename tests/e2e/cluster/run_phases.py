@@ -118,9 +118,9 @@ BACKUP = (
     Phase("snapshot ready", _changed("volumesnapshotcontents", "deletionPolicy")),
     Phase("content retained", _made("volumesnapshotcontents")),
     Phase("static content", _made("volumesnapshots")),
-    Phase("movers' snapshot", _removed("volumesnapshots")),
-    Phase("workload's pair gone", _made("persistentvolumeclaims")),
+    Phase("movers' snapshot", _made("persistentvolumeclaims")),
     Phase("movers' claim", _made("jobs")),
+    Phase("workload's pair to go", _removed("volumesnapshots")),
     Phase("Job made", _made("pods"), by_controller=False),
     Phase("Job running", None, by_controller=False),
     Phase("Job done", _told("backupsnapshots", "Stored")),
@@ -165,15 +165,15 @@ class Census:
         states = {volume["state"] for volume in status.get("volumes", ())}
         if states and states <= {"Stored", "Failed", "Cancelled"}:
             return "clean-up" if jobs or claims or snapshots or contents else None
+        theirs = [snapshot for snapshot in snapshots if snapshot["metadata"]["namespace"] == run.namespace]
         if jobs:
-            return self._job_phase(run)
+            return "workload's pair to go" if _some_stay(theirs) else self._job_phase(run)
         if claims:
             return "movers' claim"
-        theirs = [snapshot for snapshot in snapshots if snapshot["metadata"]["namespace"] == run.namespace]
         static = [content for content in contents if content["spec"]["volumeSnapshotRef"]["namespace"] == MOVERS]
         if static:
             ours = [snapshot for snapshot in snapshots if snapshot["metadata"]["namespace"] == MOVERS]
-            return "static content" if not ours else "movers' snapshot" if theirs else "workload's pair gone"
+            return "static content" if not ours else "movers' snapshot"
         if not theirs:
             return "before the VolumeSnapshot"
         if not _is_ready(theirs[0]):
@@ -223,6 +223,10 @@ def _label(thing: Object, key: str) -> str:
 
 def _place(thing: Object) -> tuple[str, str]:
     return thing["metadata"].get("namespace") or "", thing["metadata"]["name"]
+
+
+def _some_stay(things: list[Object]) -> bool:
+    return any(not each["metadata"].get("deletionTimestamp") for each in things)
 
 
 def _ended(job: Object) -> bool:
