@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from recoup.engine.backup import resume
 from recoup.engine.forget import forget
 from recoup.engine.log import follow, upkeep
 from recoup.engine.log.follow import Log, SweptMeanwhile
@@ -42,7 +43,7 @@ def sweep(volume: Volume, store: Store | None = None, wishes: Wishes = AT_ONCE) 
     """A prune as a new process makes it."""
     identity = volume.vault.identity
     log = Log(store or volume.store, identity.vault_id, root_public=identity.root_public, pause=lambda _: None)
-    return prune(log, volume.vault.maintenance.signer, wishes, Progress(quiet=True))
+    return prune(log, volume.vault.maintenance, wishes, Progress(quiet=True))
 
 
 def let_go(volume: Volume, point: str, store: Store | None = None) -> None:
@@ -273,6 +274,26 @@ def test_without_the_rule_of_unfinished_sessions_their_packs_are_swept(scene: Sc
     monkeypatch.setattr(module, "open_since", lambda *_: 0)
     with pytest.raises((Integrity, SweptMeanwhile)):
         check_all(scene, slow_backups(scene, 3))
+
+
+def test_what_an_interrupted_backup_will_go_on_with_is_not_condemned(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prune in between costs it nothing: of its packs those are sent again that it had not written down yet."""
+    monkeypatch.setattr(resume, "LEAST_OBJECTS", 1)
+    volume = scene.volume
+    (volume.source / "huge").write_bytes(os.urandom(40 << 20))
+    stopped = FaultStore(volume.store)
+
+    def interrupt(_data: int, _files: int) -> None:
+        if stopped.count("create") > 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        volume.back_up(store=stopped, on_progress=interrupt)
+    again, pruned = scene.copy(), scene.copy()
+    calm = volume.back_up(store=again).bytes_stored
+    sweep(volume, pruned, NO_GRACE)
+    assert volume.back_up(store=pruned).bytes_stored <= calm + (1 << 20)
+    assert calm < 40 << 20, "nothing was resumed"
 
 
 def test_a_set_that_cannot_be_read_is_not_an_empty_one(scene: Scene) -> None:

@@ -64,7 +64,7 @@ def command(
     with reporting(report) as summary:
         unlocked = keys.unlock(location.open())
         wishes = Wishes(grace, dead_after, dry_run, **({"threads": parallelism} if parallelism else {}))
-        pruned = prune(unlocked.log, unlocked.maintenance.signer, wishes, Progress())
+        pruned = prune(unlocked.log, unlocked.maintenance, wishes, Progress())
         summary.message = _text(pruned, dry_run=dry_run)[-1]
         summary.errors = pruned.deleted.refused
         if output == "json":

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
+from recoup.engine.keys.roles import MaintenanceKeys
 from recoup.engine.log.bodies import Condemn
 from recoup.engine.log.facts import Facts
 from recoup.engine.log.sets import Key, StoredSets
 from recoup.engine.maintenance.garbage import Listing, ListWriter, Rows
 from recoup.engine.maintenance.mark import NeededDigests, forgotten_digests, live_digests
+from recoup.engine.maintenance.sessions import unfinished_digests
 from recoup.engine.records.objectlist import Listed
 from recoup.engine.stores.base import Store
 from recoup.report import Progress
@@ -59,11 +61,12 @@ class _Condemned:
         return {(row.digest, row.incarnation) for stream in self._streams for row in stream.at(byte)}
 
 
-def look(store: Store, state: Facts, due: set[int], pool: Executor, progress: Progress, *, put: bool) -> Look:
+def look(store: Store, state: Facts, keys: MaintenanceKeys, due: set[int], pool: Executor, progress: Progress, *, put: bool) -> Look:
     """Look once. `due`: seqs of CONDEMNs to prepare. Raises Integrity if anything that says what is live cannot be read."""
     sets = StoredSets(store, state.vault_id)
     progress.start("reading sets")
     live, forgotten = live_digests(sets, state, pool), forgotten_digests(sets, state, pool)
+    live.add(unfinished_digests(store, state, keys))
     target = store if put else None
     writers = [ListWriter(target, state.vault_id), ListWriter(target, state.vault_id)]
     found = Look(state.next_seq, writers[0], writers[1], [Due(seq, state.condemned[seq].body) for seq in sorted(due)])

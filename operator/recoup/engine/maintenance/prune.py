@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from recoup.engine.keys.signing import SigningKey
+from recoup.engine.keys.roles import MaintenanceKeys
 from recoup.engine.log.bodies import Abort, Condemn, Sweep
 from recoup.engine.log.facts import Facts
 from recoup.engine.log.follow import Log, LogRejected, SweptMeanwhile
@@ -79,13 +79,13 @@ class Pruned:
     """Names where objects stand that are no object's; nobody touches them."""
 
 
-def prune(log: Log, signer: SigningKey, wishes: Wishes, progress: Progress, *, now: float | None = None) -> Pruned:
+def prune(log: Log, keys: MaintenanceKeys, wishes: Wishes, progress: Progress, *, now: float | None = None) -> Pruned:
     """Prune once. `now`: seconds since 1970. Raises Integrity, nothing deleted, if it is not clear what is live; what the store raises."""
     milliseconds = int((time.time() if now is None else now) * 1000)
     build_type_info()
     pool = ThreadPoolExecutor(wishes.threads, thread_name_prefix="prune")
     try:
-        result = _Run(log, signer, wishes, progress, milliseconds, pool).run()
+        result = _Run(log, keys, wishes, progress, milliseconds, pool).run()
     except BaseException as error:
         pool.shutdown(wait=isinstance(error, Exception), cancel_futures=True)
         raise
@@ -117,8 +117,9 @@ def check_log(log: Log) -> None:
 
 
 class _Run:
-    def __init__(self, log: Log, signer: SigningKey, wishes: Wishes, progress: Progress, now: int, pool: Executor) -> None:
-        self._log, self._signer, self._wishes, self._progress, self._now, self._pool = log, signer, wishes, progress, now, pool
+    def __init__(self, log: Log, keys: MaintenanceKeys, wishes: Wishes, progress: Progress, now: int, pool: Executor) -> None:
+        self._log, self._keys, self._wishes, self._progress, self._now, self._pool = log, keys, wishes, progress, now, pool
+        self._signer = keys.signer
         self._sets = StoredSets(log.store, log.state.vault_id)
         self._result = Pruned()
 
@@ -138,7 +139,7 @@ class _Run:
 
     def _once(self) -> None:
         state, result, wishes = self._log.state, self._result, self._wishes
-        seen = look(self._log.store, state, self._due(state), self._pool, self._progress, put=not wishes.dry_run)
+        seen = look(self._log.store, state, self._keys, self._due(state), self._pool, self._progress, put=not wishes.dry_run)
         result.live_objects, result.objects, result.size, result.strange = seen.live_objects, seen.objects, seen.size, seen.strange
         _check_shrinking(state, seen)
         if wishes.dry_run:
