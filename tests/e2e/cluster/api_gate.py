@@ -68,8 +68,8 @@ class Hold:
     matches: Callable[[Write], bool]
     asked: int = 0
     """Writes that were held so far."""
-    act: Callable[[Write], None] | None = None
-    """Called once, with the next of them that is of user `acts_on`, while it is in the air; then that one is refused."""
+    act: Callable[[Write], bool] | None = None
+    """Called with the next of them that is of user `acts_on`, while it is in the air; then that one is refused. Once, but for False."""
     acts_on: str = ""
     _opened: threading.Event = field(default_factory=threading.Event)
 
@@ -118,7 +118,7 @@ class ApiGate:
         if act is None:
             return found.wait()
         try:
-            act(write)
+            found.act = found.act if act(write) else act
         except BaseException as error:  # noqa: BLE001  # raised in the test's own thread
             self.errors.append(error)
         return False
