@@ -42,7 +42,7 @@ def made(template: tuple[Path, str], tmp_path: Path) -> tuple[Recoup, list[Path]
     folder, fingerprint = template
     for name in ("location", "copy"):
         shutil.copytree(folder / "location", tmp_path / name)
-    keys = [shutil.copy2(folder / name, tmp_path / name) for name in ("backup.key", "recovery.key")]
+    keys = [Path(shutil.copy2(folder / name, tmp_path / name)) for name in ("backup.key", "recovery.key")]
     return Recoup(f"file://{tmp_path}/location", keys[0]), keys, fingerprint
 
 
