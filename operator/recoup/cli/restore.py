@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from recoup.engine.restore.orders import Orders
     from recoup.engine.restore.outcome import Outcome
     from recoup.engine.stores.failover import FailoverStore
-    from recoup.report import Report
+    from recoup.report import Progress, Report
 
 
 @click.command()
@@ -95,31 +95,33 @@ def command(
     from recoup.engine.points import find_point, open_point
     from recoup.engine.restore.attributes import Wishes
     from recoup.engine.restore.orders import Existing, Orders
-    from recoup.engine.restore.outcome import Outcome
-    from recoup.engine.restore.run import restore
     from recoup.engine.restore.selection import Choice
     from recoup.report import Progress, reporting
 
     choice = Choice(include, exclude, tuple(_move(text) for text in maps))
-    orders = Orders(Wishes(devices, trusted_xattrs), choice, Existing(existing), into)
-    outcome, progress = Outcome(), Progress()
+    orders, progress = Orders(Wishes(devices, trusted_xattrs), choice, Existing(existing), into), Progress()
     with reporting(report) as summary:
-        try:
-            unlocked, store = unlock_somewhere(keys, location, also, progress.notice)
-            point = open_point(unlocked, find_point(unlocked, snapshot), store)
-            point.objects.parallelism = parallelism
-            summary.id = summary.manifest = point.id
-            if plan:
-                _plan(point, target, orders, output)
-                return 0
-            restore(point, target, orders, outcome, progress)
-            if outcome.not_preserved.total:
-                summary.outcome, summary.reason = "Partial", "MetadataNotPreserved"
-                summary.message = f"{outcome.not_preserved.total} attributes were not kept by the target"
-        finally:
-            _summarise(outcome, summary)
-            if summary.id and not plan:
-                _print(outcome, summary, target, output, store)
+        unlocked, store = unlock_somewhere(keys, location, also, progress.notice)
+        point = open_point(unlocked, find_point(unlocked, snapshot), store)
+        point.objects.parallelism = parallelism
+        summary.id = summary.manifest = point.id
+        return _plan(point, target, orders, output) if plan else _restore(point, target, orders, progress, summary, store, output)
+
+
+def _restore(point: OpenPoint, target: str, orders: Orders, progress: Progress, summary: Report, store: FailoverStore, output: str) -> int:
+    """Restore, say what came of it also if it fails, and return the exit code."""
+    from recoup.engine.restore.outcome import Outcome
+    from recoup.engine.restore.run import restore
+
+    outcome = Outcome()
+    try:
+        restore(point, target, orders, outcome, progress)
+        if outcome.not_preserved.total:
+            summary.outcome, summary.reason = "Partial", "MetadataNotPreserved"
+            summary.message = f"{outcome.not_preserved.total} attributes were not kept by the target"
+    finally:
+        _summarise(outcome, summary)
+        _print(outcome, summary, target, output, store)
     return PARTIAL_EXIT_CODE if outcome.not_preserved.total else 0
 
 
@@ -130,12 +132,13 @@ def _move(text: str) -> tuple[str, str]:
     return old, new
 
 
-def _plan(point: OpenPoint, target: str, orders: Orders, output: str) -> None:
+def _plan(point: OpenPoint, target: str, orders: Orders, output: str) -> int:
     from recoup.cli.forecast import print_forecast
     from recoup.engine.restore.run import foresee
     from recoup.report import Progress
 
     print_forecast(foresee(point, target, orders, Progress()), output)
+    return 0
 
 
 def _summarise(outcome: Outcome, summary: Report) -> None:
