@@ -27,7 +27,7 @@ WEBHOOKS = Resource(
 )
 NAME = "recoup-test-gate"
 HOLD = 1.0
-"""Seconds in which a held write may still pass; then its client is told to come again. The controller's workers are few."""
+"""Seconds in which a held write may still pass; then its client is told to come again. A client's workers are few."""
 POD_UID = "authentication.kubernetes.io/pod-uid"
 
 Object = dict[str, Any]
@@ -66,6 +66,7 @@ class Hold:
     """Which writes are held."""
 
     matches: Callable[[Write], bool]
+    patience: float = HOLD
     asked: int = 0
     """Writes that were held so far."""
     act: Callable[[Write], bool] | None = None
@@ -79,7 +80,7 @@ class Hold:
 
     def wait(self) -> bool:
         """Whether it was opened while the write could wait."""
-        return self._opened.wait(HOLD)
+        return self._opened.wait(self.patience)
 
     @property
     def is_open(self) -> bool:
@@ -95,8 +96,8 @@ class ApiGate:
         self._holds: list[Hold] = []
         self._lock = threading.Lock()
 
-    def hold(self, matches: Callable[[Write], bool]) -> Hold:
-        made = Hold(matches)
+    def hold(self, matches: Callable[[Write], bool], patience: float = HOLD) -> Hold:
+        made = Hold(matches, patience)
         with self._lock:
             self._holds.append(made)
         return made

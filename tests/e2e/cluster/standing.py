@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
 from recoup.controller.failures import Gone
 from recoup.controller.resources import LEASE, POD, RESTORE, SNAPSHOT
-from tests.e2e.cluster.api_gate import ApiGate, Hold, Write, api_gate
+from tests.e2e.cluster.api_gate import HOLD, ApiGate, Hold, Write, api_gate
 from tests.e2e.cluster.killing import kill, process_in
 from tests.e2e.cluster.locations import Place
 from tests.e2e.cluster.product import CONTROLLER, SYSTEM, Product
@@ -25,6 +25,8 @@ from tests.e2e.cluster.world import Team
 
 LONGEST = 420.0
 """Seconds for what takes some ten on an idle machine."""
+OTHERS_WAIT = 20.0
+"""Seconds that others than the controller are held: each refusal doubles the time until they come again."""
 LEASE_NAME = "recoup-controller"
 BINDER = "system:serviceaccount:kube-system:persistent-volume-binder"
 JOBS = "system:serviceaccount:kube-system:job-controller"
@@ -72,7 +74,7 @@ class Stage:
     def standing(self, runs: list[Run]) -> Iterator[dict[Run, Hold]]:
         """Start the runs; when each stands in its phase, hand over what holds it. All go on at the end."""
         self.opened.clear()
-        holds = {run: self.gate.hold(_ending(run.phase.ends, run.subject)) for run in runs if run.phase.ends}
+        holds = {run: self._hold(run.phase, run.phase.ends, run.subject) for run in runs if run.phase.ends}
         try:
             for run in runs:
                 self._start(run)
@@ -83,6 +85,9 @@ class Stage:
                 hold.open()
             self.opened.set()
         assert not self.gate.errors, self.gate.errors
+
+    def _hold(self, phase: Phase, ends: Ends, subject: Subject) -> Hold:
+        return self.gate.hold(lambda write: ends(write, subject), HOLD if phase.by_controller else OTHERS_WAIT)
 
     def kill_for_all(self, runs: list[Run], holds: dict[Run, Hold]) -> None:
         """Kill the controller once, at its next write about any of the runs: it dies with all of them in their phases."""
@@ -183,10 +188,6 @@ class Stage:
         resource = SNAPSHOT if run.kind == "backup" else RESTORE
         status = self.team.get(resource, run.subject.name).get("status", {})
         return (census.backup if run.kind == "backup" else census.restore)(run.subject, status)
-
-
-def _ending(ends: Ends, subject: Subject) -> Callable[[Write], bool]:
-    return lambda write: ends(write, subject)
 
 
 @contextmanager

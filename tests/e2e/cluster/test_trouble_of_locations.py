@@ -136,6 +136,35 @@ def a_restore_with_another_key(product: Product) -> None:
         assert_honest(team, place)
 
 
+def one_of_two_keys_is_missing(product: Product) -> None:
+    """A restore needs one of them. With neither it says which one is wrong and which is not there, and hands nothing over."""
+    cold = product.folder / "cold.key"
+    recoup("keygen", str(cold))
+    named = {
+        name: {"name": name, "secret": {"secretRef": {"name": f"{prefix}-two-keys"}}}
+        for name, prefix in (("daily", "key"), ("cold", "cold"))
+    }
+    with product.make_place("two-keys", encryption={"keys": list(named.values())}) as place, product.team("two-keys") as team:
+        secret(product.kube, MOVERS, "cold-two-keys", key=cold.read_text())
+        place.wait_ready()
+        protected(team, place)
+        team.snapshot("now")
+        team.wait_ready(SNAPSHOT, "now")
+        product.kubectl("-n", MOVERS, "delete", "secret", "cold-two-keys")
+        team.restore("back", {"snapshotRef": {"name": "now"}}, data="copy")
+        team.wait_ready(RESTORE, "back")
+        assert team.run("read", "cat /copy/file", copy="/copy") == "kept\n"
+        other = product.folder / "not-daily.key"
+        recoup("keygen", str(other))
+        replace_secret(product, MOVERS, place.key_secret, key=other.read_text())
+        team.restore("locked-out", {"snapshotRef": {"name": "now"}}, data="again")
+        refused = team.wait_reason(RESTORE, "locked-out", "KeyUnavailable")
+        assert "not there to be tried: cold" in refused["message"]
+        team.wait_over(RESTORE, "locked-out")
+        assert team.find(PVC, "again") is None
+        assert_honest(team, place)
+
+
 def a_false_vault_in_place_of_the_true_one(product: Product) -> None:
     """Somebody with the bucket's credentials puts a vault of their own where the true one was: nothing is restored from it."""
     with product.make_place("planted") as place, product.team("planted") as team:
@@ -198,6 +227,7 @@ SCENARIOS: list[Scenario] = [
     a_store_that_is_not_atomic,
     a_key_that_is_not_there_yet,
     a_restore_with_another_key,
+    one_of_two_keys_is_missing,
     a_false_vault_in_place_of_the_true_one,
     a_namespace_that_the_location_is_not_for,
 ]
