@@ -49,6 +49,14 @@ _SHOWN = 20
     show_default=True,
     help="How files of 256 KiB and more are cut: fixed 64 KiB for what is written in place, by content (cdc) for the rest; auto decides.",
 )
+@click.option(
+    "--region-blocks",
+    metavar="N",
+    type=click.IntRange(1, 64),
+    default=12,
+    show_default=True,
+    help="Store 4 MiB of a file in fixed units afresh when they lie in more than N blocks: a smaller N makes restores faster, a larger one stores less.",
+)
 @click.option("--run", "run_file", metavar="FILE", type=click.Path(dir_okay=False), help="Which run of which policy this is, as JSON.")
 @parallelism_option
 @report_option
@@ -91,6 +99,7 @@ class Wishes(TypedDict):
     exclude_caches: bool
     one_file_system: bool
     unit: str
+    region_blocks: int
     run_file: str | None
     parallelism: int | None
     producer: tuple[str, ...]
@@ -142,6 +151,7 @@ def _request(wishes: Wishes) -> Request:
         exclude_caches=wishes["exclude_caches"],
         one_file_system=wishes["one_file_system"],
         unit=Unit(wishes["unit"]),
+        region_blocks=wishes["region_blocks"],
         stream=Stream(name, wishes["producer"], allow_empty=wishes["allow_empty"]) if name is not None else None,
     )
 
@@ -188,6 +198,7 @@ def _show(result: Result, output: str) -> None:
                 "bytesTotal": result.bytes_total,
                 "bytesRead": result.bytes_read,
                 "bytesStored": result.bytes_stored,
+                "bytesRewritten": result.bytes_rewritten,
                 "units": [
                     {"unit": unit, "why": why, "files": chosen.files, "bytes": chosen.size, "first": _shown(chosen.first)}
                     for (unit, why), chosen in sorted(result.chosen.items())

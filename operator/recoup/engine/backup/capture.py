@@ -51,6 +51,7 @@ class Work:
     pace: Pace
     pack_bytes: int
     uploaders: int
+    region_blocks: int
     started: int
     on_progress: Callable[[int, int], None]
 
@@ -121,7 +122,9 @@ def capture(work: Work, source: OpenSource, rules: WalkRules, unit: Unit) -> Cap
     if source.kind is SourceKind.DEVICE:
         return _capture_device(work, source)
     errors = Errors()
-    reader = ContentReader(work.sink, work.lists, work.keys.gear_seed, lambda data: work.on_progress(data, 0), _runs_of(work.lineage), unit)
+    reader = ContentReader(
+        work.sink, work.lists, work.keys.gear_seed, lambda data: work.on_progress(data, 0), _runs_of(work.lineage), unit, work.region_blocks
+    )
     sampler = Sampler(work.id_key, work.lineage.root.run) if work.lineage is not None else None
     maker = LeafMaker(
         StreamReader(reader, source.stream) if source.stream is not None else reader,
@@ -197,7 +200,7 @@ def _root_entry(work: Work, source: OpenSource) -> tuple[WireEntry, bytes]:
 
 def _capture_device(work: Work, source: OpenSource) -> Captured:
     """A block device: fixed units, zeros left out."""
-    reader = FixedReader(work.sink, work.lists, lambda data: work.on_progress(data, 0))
+    reader = FixedReader(work.sink, work.lists, lambda data: work.on_progress(data, 0), work.region_blocks)
     lineage, old = work.lineage, None
     if lineage is not None and lineage.root.device:
         old = Content(1 << 63, Scheme.FIXED, (), lineage.root.device)

@@ -14,7 +14,7 @@ from typing import Final
 from pyfastcdc import FastCDC
 
 from recoup.engine.backup.cutting import Cutting, Unit
-from recoup.engine.backup.fixed import FixedReader
+from recoup.engine.backup.fixed import MAX_BLOCKS_OF_REGION, FixedReader
 from recoup.engine.backup.lists import ListBuilder
 from recoup.engine.backup.units import (
     REMEMBERED_UNITS,
@@ -59,6 +59,7 @@ class ContentReader:
         progress: Callable[[int], None],
         runs_of: RunsOf,
         unit: Unit = Unit.AUTO,
+        most_blocks: int = MAX_BLOCKS_OF_REGION,
     ) -> None:
         self.cutting = Cutting(unit, sink.id_key)
         self._sink = sink
@@ -71,7 +72,7 @@ class ContentReader:
         self._chunker = FastCDC(
             _CHUNK_AVERAGE, min_size=CHUNK_LEAST, max_size=CHUNK_MOST, normalized_chunking=1, seed=int.from_bytes(gear_seed[:8], "big") >> 1
         )
-        self._fixed = FixedReader(sink, lists, progress)
+        self._fixed = FixedReader(sink, lists, progress, most_blocks)
         self.bytes_read = 0
         self._end = 0
         """Where the last file ended when it was read."""

@@ -20,7 +20,7 @@ from recoup.engine.source.files import read_into
 
 REGION: Final = 4 << 20
 MAX_BLOCKS_OF_REGION: Final = 12
-"""Live units of one region in more blocks than these are written afresh."""
+"""Live units of one region in more blocks than these are written afresh, unless the run says another number."""
 _ZEROS: Final = bytes(REGION)
 _PAGE: Final = 4096
 
@@ -31,7 +31,10 @@ OldUnit = tuple[int, int, bytes, bytes, int]
 class FixedReader:
     """Reads one content at a time. Not thread-safe."""
 
-    def __init__(self, sink: BlockSink, lists: ListBuilder, progress: Callable[[int], None]) -> None:
+    def __init__(
+        self, sink: BlockSink, lists: ListBuilder, progress: Callable[[int], None], most_blocks: int = MAX_BLOCKS_OF_REGION
+    ) -> None:
+        self._most_blocks = most_blocks
         self._sink = sink
         self._lists = lists
         self._progress = progress
@@ -81,7 +84,7 @@ class FixedReader:
         spans = _spans(offset, length)
         ids = [block_id(self._sink.id_key, BlockKind.DATA, buffer[begin - offset : begin - offset + size]) for begin, size in spans]
         matches = [old.find(begin, size, unit) for (begin, size), unit in zip(spans, ids, strict=True)]
-        if len({match[3] for match in matches if match is not None}) > MAX_BLOCKS_OF_REGION:
+        if len({match[3] for match in matches if match is not None}) > self._most_blocks:
             self.rewritten += sum(match[1] for match in matches if match is not None)
             matches = [None] * len(matches)
         fresh = 0

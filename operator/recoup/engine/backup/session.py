@@ -17,6 +17,7 @@ from recoup.engine.backup.choosing import choose_session
 from recoup.engine.backup.closing import Closing, close_point
 from recoup.engine.backup.cutting import Chosen, Unit
 from recoup.engine.backup.dedup import Dedup
+from recoup.engine.backup.fixed import MAX_BLOCKS_OF_REGION
 from recoup.engine.backup.lineage import Lineage, walker_key
 from recoup.engine.backup.pace import Pace
 from recoup.engine.backup.packs import PACK_BYTES, Ledger, put_object
@@ -55,6 +56,8 @@ class Request:
     exclude_caches: bool = False
     one_file_system: bool = False
     unit: Unit = Unit.AUTO
+    region_blocks: int = MAX_BLOCKS_OF_REGION
+    """Blocks in which the units of a 4 MiB region of a database file or device may lie; in more, it is written afresh."""
     stream: Stream | None = None
     """What to read instead of `source`, which is then without meaning."""
 
@@ -78,6 +81,8 @@ class Result:
     """What the run found worth saying: why everything was read, that a cache was distrusted."""
     chosen: dict[tuple[str, str], Chosen] = field(default_factory=dict)
     """How large files that were read were cut (`fixed`, `cdc`), and why."""
+    bytes_rewritten: int = 0
+    """Of `bytes_read`, what had not changed and was stored again, because it lay in too many blocks."""
 
 
 OnProgress = Callable[[int, int], None]
@@ -197,7 +202,9 @@ def _attempt(
     earlier = earlier_attempts(log, keys, readback, opened.session)
     dedup = Dedup(readback, lineage, live, log.state.damaged, earlier)
     with checkpoints, Pipeline(upload, workers=worker_count(), uploaders=request.uploaders) as pipeline:
-        work = Work(pipeline, keys, ledger, dedup, lineage, pace, request.pack_bytes, request.uploaders, started, on_progress)
+        work = Work(
+            pipeline, keys, ledger, dedup, lineage, pace, request.pack_bytes, request.uploaders, request.region_blocks, started, on_progress
+        )
         captured = capture(work, source, request.rules, request.unit)
         closing = Closing(work, log.store, readback, request, source, walker)
         commit = close_point(closing, captured, opened)
@@ -222,4 +229,5 @@ def _result(commit: Commit, captured: Captured, ledger: Ledger, notes: list[str]
         captured.errors_total,
         notes,
         captured.chosen,
+        captured.rewritten,
     )
