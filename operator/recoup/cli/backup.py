@@ -55,7 +55,7 @@ _SHOWN = 20
     type=click.IntRange(1, 64),
     default=12,
     show_default=True,
-    help="Store 4 MiB of a file in fixed units afresh when they lie in more than N blocks: a smaller N makes restores faster, a larger one stores less.",
+    help="Store 4 MiB in fixed units afresh if they lie in more than N blocks: a smaller N restores faster, a larger one stores less.",
 )
 @click.option("--run", "run_file", metavar="FILE", type=click.Path(dir_okay=False), help="Which run of which policy this is, as JSON.")
 @parallelism_option

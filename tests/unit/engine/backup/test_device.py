@@ -132,7 +132,7 @@ class Synthetic:
 def test_one_changed_unit_of_a_large_volume_stores_little(
     volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leaves: int
 ) -> None:
-    """8 GiB, and 1 TiB: with a unit in use in every 64 MiB the map has all its leaves and levels. What a full leaf costs is the next test."""
+    """8 GiB, and 1 TiB: with a unit in use in every 64 MiB the map has all leaves and levels. A full leaf: next test."""
     path = tmp_path / "disk"
     path.touch()
     os.truncate(path, leaves << 26)
