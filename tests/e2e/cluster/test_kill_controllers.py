@@ -109,7 +109,7 @@ def test_the_controller_is_killed_in_each_phase(product: Product, capsys: pytest
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("number", [1, 2, 3], ids=lambda number: f"round-{number}")
 def test_the_controller_is_killed_for_each_phase_alone(product: Product, number: int, capsys: pytest.CaptureFixture[str]) -> None:
     """As often as there are phases."""
     stage = act(product, f"kill-controller-{number}", capsys, one_by_one=True)
