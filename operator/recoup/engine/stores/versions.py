@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 from recoup.engine.stores.base import Store
-from recoup.errors import Denied, NotFound
+from recoup.errors import Denied, Invalid, NotFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Versioned(Protocol):
         """All that stands under names that begin with `prefix`, the newest first."""
 
     def delete_version(self, version: Version) -> None:
-        """Raises Denied if it is locked, or these credentials may not."""
+        """Raises Denied, or another Invalid, if it is locked or these credentials may not."""
 
     def retention(self, version: Version) -> Retention:
         """What keeps it, as far as these credentials may ask."""
@@ -102,8 +102,8 @@ def _erase_version(store: Versioned, version: Version) -> list[Kept]:
         store.delete_version(version)
     except NotFound:
         return []
-    except Denied as error:
+    except Invalid as error:  # Denied, or minio's 400 for what is locked
         retention = store.retention(version)
-        held = "under legal hold" if retention.hold else "locked" if retention.until else f"these credentials may not delete it: {error}"
+        held = "under legal hold" if retention.hold else "locked" if retention.until else f"it cannot be deleted: {error}"
         return [Kept(version.name, version.id, retention.until, held)]
     return []
