@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
+import msgspec
+
 from recoup.engine.backup.dedup import Sets
 from recoup.engine.backup.lineage import Lineage
 from recoup.engine.backup.readback import ReadBack
@@ -44,6 +46,9 @@ def find_lineage(
         root = decode_root(readback.cache_block(place), "a lineage cache")
         if root.walker != walker:
             return None, "the last recovery point was made with other excludes or by other rules"
+        replaced = state.commits[commit.manifest].refs
+        if replaced is not None:  # its blocks were moved since: what the cache says of refs and set is of before
+            root = msgspec.structs.replace(root, refs=replaced, objects=ObjectRef(commit.object_set))
         return Lineage(readback, root, place), ""
     except (Integrity, NotFound, KeyUnavailable, ValueError) as error:
         _log.warning("the last recovery point's cache cannot be used, everything is read: %s", error)
