@@ -20,7 +20,7 @@ from blake3 import blake3
 from recoup.engine.backup.lineage import Lineage, OldRow
 from recoup.engine.backup.lists import wire_runs
 from recoup.engine.backup.sampling import Sampler
-from recoup.engine.backup.units import BlockRef, BlockSink, PendingContent
+from recoup.engine.backup.units import BlockSink, KeptContent, PendingContent
 from recoup.engine.format.kinds import BlockKind
 from recoup.engine.records.cache import HASH, REGULAR, LeafRecord, Rows
 from recoup.engine.records.content import Companion, Content, Scheme, WireContent
@@ -29,6 +29,7 @@ from recoup.engine.records.tree import Key, Listing, Path, TreeLeaf, WireEntry, 
 from recoup.engine.source.attributes import XATTR_INLINE, Attributes, XattrReader, file_type, read_link, signatures
 from recoup.engine.source.files import FileChanged
 from recoup.engine.source.walk import Directory, OnError
+from recoup.errors import Integrity
 
 LEAF_ENTRIES: Final = 32
 """Entries of a leaf on average, besides the least. Leaves are small because one changed file rewrites one."""
@@ -71,7 +72,9 @@ class _Built:
 
     leaf: NewLeaf
     listings: list[Listing]
-    contents: list[PendingContent]
+    contents: list[PendingContent | KeptContent]
+    unready: list[PendingContent]
+    """Those of the contents whose blocks may not have ids yet."""
     attributes: list[bytes]
     rows: Rows
     digest: bytes
@@ -80,6 +83,8 @@ class _Built:
     files: int
     directories: int
     size: int
+    kept: int = 0
+    """Bytes of it that were not read."""
 
 
 _MIX: Final = 0x9E3779B1
@@ -236,7 +241,7 @@ class LeafMaker:
 
     def _build(self, key: Key, parts: list[Part], count: int, digest: bytes, newest: int) -> _Built:
         empty = Rows(0, b"", b"", b"")
-        built = _Built(NewLeaf(key), [], [], [], empty, digest, newest, count, 0, 0, 0)
+        built = _Built(NewLeaf(key), [], [], [], [], empty, digest, newest, count, 0, 0, 0)
         paths: list[bytes] = []
         marks: list[bytes] = []
         flags = bytearray()
@@ -267,6 +272,8 @@ class LeafMaker:
                 last = part.directory.path
         built.entries = len(flags)
         built.rows = Rows(0, b"".join(paths), b"".join(marks), bytes(flags))
+        built.unready = [content for content in built.contents if isinstance(content, PendingContent)]
+        self._on_files(built.files, built.kept)
         if self._lineage is not None and reached >= 0:
             self._lineage.passed(reached)
         return built
@@ -278,7 +285,7 @@ class LeafMaker:
         size, target, stayed = 0, b"", True
         try:
             if stat.S_ISREG(mode):
-                content, size, stayed = self._content(name, found, old, mark)
+                content, size, stayed = self._content(name, found, old, mark, built)
                 if size:
                     built.contents.append(content)
             elif stat.S_ISLNK(mode):
@@ -297,7 +304,6 @@ class LeafMaker:
         else:
             built.files += 1
             built.size += size
-            self._on_files(1, 0)
         group = 0
         if found.st_nlink > 1 and not stat.S_ISDIR(mode):
             group = found.st_ino if found.st_dev == self._device else found.st_ino ^ (found.st_dev << 40) & 0xFFFF_FFFF_FFFF_FFFF
@@ -317,15 +323,17 @@ class LeafMaker:
         )
         return entry, stayed
 
-    def _content(self, name: bytes, found: os.stat_result, old: OldRow | None, mark: bytes) -> tuple[PendingContent, int, bool]:
+    def _content(
+        self, name: bytes, found: os.stat_result, old: OldRow | None, mark: bytes, built: _Built
+    ) -> tuple[PendingContent | KeptContent, int, bool]:
         size = found.st_size
         if not size:
             return PendingContent(Scheme.WHOLE, []), 0, True
+        same = old is not None and old.signature == mark
+        if same and old and old.kept and self._lineage and self._lineage.settled(max(found.st_mtime_ns, found.st_ctime_ns)):
+            built.kept += size
+            return old.kept, size, True
         known = old.content if old is not None else None
-        same = old is not None and known is not None and old.signature == mark
-        if same and known and self._lineage and self._lineage.settled(max(found.st_mtime_ns, found.st_ctime_ns)):
-            self._on_files(0, size)
-            return _as_pending(known), size, True
         link = (found.st_dev, found.st_ino)
         if found.st_nlink > 1 and link in self._links:
             left, content, size = self._links[link]
@@ -333,7 +341,7 @@ class LeafMaker:
                 del self._links[link]
             else:
                 self._links[link] = (left - 1, content, size)
-            self._on_files(0, size)
+            built.kept += size
             return content, size, True
         content, size, stayed = self._reader.read(name, found, known)
         if found.st_nlink > 1 and stayed:
@@ -358,7 +366,7 @@ class LeafMaker:
         while self._waiting:
             first = self._waiting[0]
             if isinstance(first, _Built):
-                if not all(content.ready for content in first.contents):
+                if not all(content.ready for content in first.unready):
                     return
                 first = self._store(first)
             self.leaves.append(first)
@@ -366,7 +374,7 @@ class LeafMaker:
 
     def _store(self, built: _Built) -> NewLeaf:
         table: dict[bytes, int] = {}
-        wires = [WireContent(c.scheme, tuple(wire_runs(c.runs, table)[1]), c.root) for c in built.contents]
+        wires = [_wire(content, table) for content in built.contents]
         companion = b""
         leaf = built.leaf
         if wires or built.attributes:
@@ -390,9 +398,17 @@ class LeafMaker:
         return leaf
 
 
-def _as_pending(content: Content) -> PendingContent:
-    runs = [(run.offset, run.length, BlockRef(run.block), run.at, run.units) for run in content.runs]
-    return PendingContent(content.scheme, runs, content.root)
+def _wire(content: PendingContent | KeptContent, table: dict[bytes, int]) -> WireContent:
+    """A content as its companion has it, with its blocks in `table`."""
+    if isinstance(content, PendingContent):
+        return WireContent(content.scheme, tuple(wire_runs(content.runs, table)[1]), content.root)
+    wire, blocks = content
+    if any(not 0 <= number < len(blocks) for _, _, number, _, _ in wire.runs):
+        raise Integrity("a run names a block outside its node's table")
+    runs = tuple(
+        (offset, length, table.setdefault(blocks[number], len(table)), at, units) for offset, length, number, at, units in wire.runs
+    )
+    return WireContent(wire.scheme, runs, wire.root)
 
 
 def _relative(last: Path, path: Path) -> tuple[int, Path]:

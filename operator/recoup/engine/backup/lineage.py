@@ -14,6 +14,7 @@ from typing import Final
 from blake3 import blake3
 
 from recoup.engine.backup.readback import ReadBack
+from recoup.engine.backup.units import KeptContent
 from recoup.engine.format.kinds import BlockKind
 from recoup.engine.records.cache import HASH, REGULAR, LeafRecord, Root, check_record, decode_node, decode_rows
 from recoup.engine.records.content import Companion, Content, Run, Scheme, decode_companion, iterate_runs, resolve_runs
@@ -30,11 +31,19 @@ _ANY_SIZE: Final = 1 << 63
 
 @dataclass(slots=True)
 class OldRow:
-    """What the cache says of one path. `content` is None for all but regular files that were not empty."""
+    """What the cache says of one path. `kept` is None for all but regular files that were not empty."""
 
     leaf: int
     signature: bytes
-    content: Content | None
+    kept: KeptContent | None
+
+    @property
+    def content(self) -> Content | None:
+        """The same, for those who look into it. Raises Integrity."""
+        if self.kept is None:
+            return None
+        wire, blocks = self.kept
+        return Content(_ANY_SIZE, Scheme(wire.scheme), resolve_runs(wire, blocks), wire.root)
 
 
 class Lineage:
@@ -124,13 +133,13 @@ class Lineage:
         blocks = split_ids(companion.blocks, "a companion leaf") if companion else []
         for index, flags in enumerate(rows.flags):
             at = index * HASH
-            content = None
+            kept = None
             if flags & REGULAR:
                 wire = next(contents, None)
                 if wire is None:
                     raise Integrity("the rows of a lineage cache and their companion do not belong together")
-                content = Content(_ANY_SIZE, Scheme(wire.scheme), resolve_runs(wire, blocks), wire.root)
-            self._window[rows.paths[at : at + HASH]] = OldRow(number, rows.signatures[at : at + HASH], content)
+                kept = KeptContent(wire, blocks)
+            self._window[rows.paths[at : at + HASH]] = OldRow(number, rows.signatures[at : at + HASH], kept)
         self._loaded = number + 1
 
 

@@ -13,7 +13,7 @@ from recoup.engine.backup.packs import PackWriter, compress
 from recoup.engine.backup.pipeline import BLOCK_BYTES, Pipeline
 from recoup.engine.format.ids import block_id
 from recoup.engine.format.kinds import BlockKind
-from recoup.engine.records.content import Scheme
+from recoup.engine.records.content import Scheme, WireContent
 
 SMALL_BYTES: Final = 256 << 10
 """A file below is one unit."""
@@ -47,6 +47,17 @@ class PendingContent(NamedTuple):
     @property
     def ready(self) -> bool:
         return all(run[2].id for run in self.runs)
+
+
+class KeptContent(NamedTuple):
+    """A content of the last recovery point, as its companion has it; numbers in it are those of `blocks`."""
+
+    wire: WireContent
+    blocks: list[bytes]
+
+    @property
+    def root(self) -> bytes:
+        return self.wire.root
 
 
 class KnownBlocks(Protocol):

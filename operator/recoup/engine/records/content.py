@@ -147,17 +147,21 @@ def unit_spans(run: Run, scheme: Scheme) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _open(wire: WireContent, size: int, blocks: list[bytes]) -> Content:
-    try:
-        scheme = Scheme(wire.scheme)
-    except ValueError:
-        raise Integrity(f"unknown unit scheme {wire.scheme}") from None
+    scheme = _SCHEMES.get(wire.scheme)
+    if scheme is None:
+        raise Integrity(f"unknown unit scheme {wire.scheme}")
     if len(wire.root) not in {0, ID} or (wire.root and wire.runs):
         raise Integrity("a content is neither inline nor a list")
     return Content(size, scheme, resolve_runs(wire, blocks), wire.root)
 
 
+_SCHEMES: Final = {int(scheme): scheme for scheme in Scheme}
+
+
 def resolve_runs(wire: WireContent, blocks: list[bytes]) -> tuple[Run, ...]:
     """Runs with the ids of their blocks. Raises Integrity for a block outside the table."""
+    if len(wire.runs) == 1:  # most files
+        return (_resolve(wire.runs[0], blocks),)
     return tuple(_resolve(run, blocks) for run in wire.runs)
 
 

@@ -125,20 +125,22 @@ def iterate_tree(fetch: Fetch, root: bytes, under: Path = ()) -> Iterator[Entry]
     Integrity for any order, duplicate, name or link between nodes that a writer would not have made.
     """
     order = _Order(check_parents=not under)
-    for listing_path, entry in _leaves(fetch, root, lambda first, after: may_hold(first, after, under)):
-        order.check(listing_path, entry)
-        if _within((*listing_path, entry.name), under):
-            yield entry
+    for leaf in _leaves(fetch, root, lambda first, after: may_hold(first, after, under)):
+        for entry in leaf:
+            order.check(entry)
+            if not under or _within(entry.path, under):
+                yield entry
 
 
 def iterate_paths(fetch: Fetch, root: bytes, paths: Sequence[Path]) -> Iterator[Entry]:
     """As `iterate_tree`, of several paths at once: their entries, what is below them, and the directories that lead to them."""
     order = _Order(check_parents=True)
-    for listing_path, entry in _leaves(fetch, root, lambda first, after: any(leads_to(first, after, path) for path in paths)):
-        own = (*listing_path, entry.name)
-        if any(_within(own, path) or _within(path, own) for path in paths):
-            order.check(listing_path, entry)
-            yield entry
+    for leaf in _leaves(fetch, root, lambda first, after: any(leads_to(first, after, path) for path in paths)):
+        for entry in leaf:
+            own = entry.path
+            if any(_within(own, path) or _within(path, own) for path in paths):
+                order.check(entry)
+                yield entry
 
 
 def leads_to(first: Key, after: Key | None, path: Path) -> bool:
@@ -164,7 +166,8 @@ class _Order:
         """Names of the directories listed at each level above and in the current listing."""
         self._current: Path = ()
 
-    def check(self, path: Path, entry: Entry) -> None:
+    def check(self, entry: Entry) -> None:
+        path = entry.parent
         if path == self._path:
             if entry.name <= self._name:
                 raise Integrity(f"two entries of {printable(path)} are not in order or have one name")
@@ -193,13 +196,14 @@ class _Order:
         return self._current[:shared] == path[:shared]
 
 
-def _leaves(fetch: Fetch, node: bytes, wanted: Wanted, level: int | None = None) -> Iterator[tuple[Path, Entry]]:
+def _leaves(fetch: Fetch, node: bytes, wanted: Wanted, level: int | None = None) -> Iterator[Iterator[Entry]]:
+    """The entries of each leaf, leaf by leaf: handing each entry up through all levels would cost as much as decoding it."""
     data = fetch(node, BlockKind.TREE)
     found = level_of(data, "a tree's node")
     if level is not None and found != level:
         raise Integrity("a tree's node is on another level than its parent says")
     if found == 0:
-        yield from _entries(fetch, data)
+        yield _entries(fetch, data)
         return
     inner = decode_inner(data, "a tree's node")
     children = split_ids(inner.children, "a tree's node")
@@ -242,10 +246,10 @@ def _advance(path: Path, keep: int, rest: tuple[bytes, ...]) -> Path:
 
 def leaf_entries(fetch: Fetch, data: bytes | memoryview) -> Iterator[Entry]:
     """The entries of one leaf, with their contents. Raises Integrity for any that no directory can have."""
-    return (entry for _, entry in _entries(fetch, data))
+    return _entries(fetch, data)
 
 
-def _entries(fetch: Fetch, data: bytes | memoryview) -> Iterator[tuple[Path, Entry]]:
+def _entries(fetch: Fetch, data: bytes | memoryview) -> Iterator[Entry]:
     leaf = decode_leaf(data, "a tree's leaf")
     if len(leaf.companion) not in {0, ID}:
         raise Integrity("a tree's leaf names no companion")
@@ -259,7 +263,7 @@ def _entries(fetch: Fetch, data: bytes | memoryview) -> Iterator[tuple[Path, Ent
     for listing in leaf.listings:
         path = _advance(path, listing.keep, listing.rest)
         for wire in listing.entries:
-            yield path, _open(path, wire, contents)
+            yield _open(path, wire, contents)
 
 
 def _open(path: Path, wire: WireEntry, contents: Iterator[Content]) -> Entry:
