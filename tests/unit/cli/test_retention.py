@@ -132,3 +132,22 @@ def test_deletes_that_are_refused_are_told_and_tried_again(bench: Bench, monkeyp
     again = bench.json("prune", "--grace", "0h")
     assert (again["objectsSwept"], again["deletesRefused"]) == (0, 0)
     assert again["objectsDeleted"] > 0
+
+
+def test_repack_moves_what_is_needed_and_says_how_much(bench: Bench, tmp_path: Path) -> None:
+    for number in range(8):
+        (bench.source / f"f{number}").write_bytes(os.urandom(300_000))
+    first = bench.json("backup", "--source", str(bench.source))["id"]
+    for number in range(6):
+        (bench.source / f"f{number}").unlink()
+    last = bench.json("backup", "--source", str(bench.source))["id"]
+    bench.json("forget", first)
+    planned = bench.json("repack", "--dry-run", "--waste", "50")
+    assert planned["packsWasteful"] == 1
+    assert planned["bytesNotNeeded"] > 1_500_000
+    done = bench.json("repack", "--waste", "50")
+    assert {**planned, "dryRun": False, "points": 1} == done
+    assert bench.json("prune", "--grace", "0h")["bytesFreed"] > 1_500_000
+    assert bench.json("repack", "--waste", "50")["packsWasteful"] == 0
+    assert run(["restore", *bench.where, "--snapshot", last, "--target", str(tmp_path / "back")]) == 0
+    assert bench.fails("repack", "--waste", "0")[0] == 2
