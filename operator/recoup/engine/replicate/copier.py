@@ -41,6 +41,8 @@ class Wanted(NamedTuple):
     """Stored bytes; None where the records that name it do not tell."""
     first: int = 0
     """The lowest incarnation under which it may stand here: not swept, not known to be damaged."""
+    data: bytes | None = None
+    """Its bytes, where they were read and compared already."""
 
 
 @dataclass
@@ -175,6 +177,9 @@ class Copier:
 
     def _fetch(self, wanted: Wanted) -> int:
         """Read the object from the source into the thread's buffer; its length."""
+        if wanted.data is not None:
+            self._buffer.view[: len(wanted.data)] = wanted.data
+            return len(wanted.data)
         name = object_name(self._vault, wanted.area, wanted.digest, wanted.at)
         limit = MAX_OBJECT_BYTES if wanted.size is None else min(wanted.size, MAX_OBJECT_BYTES)
         try:

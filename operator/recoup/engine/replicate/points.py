@@ -30,8 +30,7 @@ class PointCopier:
     def __init__(self, source: Store, target: Store, theirs: Facts, mine: Facts, copier: Copier, progress: Progress) -> None:
         """`source` and `target` hand out objects that match their digests, wherever they stand there."""
         self._theirs, self._mine, self._copier, self._progress = theirs, mine, copier, progress
-        self._sets = SetReader(theirs.vault_id, source)
-        self._known = SetReader(theirs.vault_id, target, source)
+        self._sets = SetReader(theirs.vault_id, source, target)  # what a point needs here was read when it was copied from there
         self._swept = StoredSets(target, theirs.vault_id)
         self._latest: dict[tuple[str, str], list[bytes]] = {}
         self._newest = b""
@@ -92,7 +91,7 @@ class PointCopier:
     def _keys(self, base: Committed) -> Iterator[Key]:
         """What a point at the target needs there. If its set cannot be read there or at the source, it makes nothing known."""
         try:
-            for wanted in self._known.needed(base):
+            for wanted in self._sets.needed(base):
                 yield wanted.digest, wanted.at
         except Integrity:
             return

@@ -40,7 +40,7 @@ class SetReader:
         root = commit.here(commit.body.object_set)
         apart = [Wanted(commit.body.manifest, "m", commit.here(commit.body.manifest).incarnation)]
         nodes = (commit.here(node.digest, node.incarnation) for node in set_nodes(self._fetch, root))
-        apart += [Wanted(node.digest, "x", node.incarnation) for node in nodes]
+        apart += [Wanted(node.digest, "x", node.incarnation, data=self._kept.get(node.digest)) for node in nodes]
         members = (
             Wanted(one.digest, one.area, commit.here(one.digest, one.incarnation).incarnation, one.size)
             for one in iterate_set(self._fetch, root)
