@@ -53,6 +53,7 @@ class _Place:
     store: tuple[object, Store] | None = None
     cursors: dict[str, tuple[str, engine.Cursor]] = field(default_factory=dict)
     catalogues: dict[str, tuple[float, Catalogue]] = field(default_factory=dict)
+    looked: tuple[float, str | None] | None = None
     failures: int = 0
     closed_until: float = 0.0
     last_error: RecoupError | None = None
@@ -99,11 +100,19 @@ class Catalogues:
             return known[1]
         return self._guarded(where, lambda place: self._read(place, where, vault))
 
-    def look(self, location: Object) -> str | None:
-        """One request to the location: its id in hex, or None if nothing was ever stored there. Raises as `read`."""
+    def look(self, location: Object, *, max_age: float = 0.0) -> str | None:
+        """One request to the location: its id in hex, or None if nothing was ever stored there. Raises as `read`.
+
+        An answer of at most `max_age` seconds ago serves too.
+        """
         where = decode(BackupLocation, location)
+        place, started = self._place(where.metadata.uid), self._clock()
+        if place.looked is not None and started - place.looked[0] < max_age:
+            return place.looked[1]
+        place.looked = None
         found = self._guarded(where, lambda place: _engine().read_location(self._store(place, where)))
-        return found.hex() if found is not None else None
+        place.looked = (started, found.hex() if found is not None else None)
+        return place.looked[1]
 
     def _guarded(self, where: BackupLocation, call: Callable[[_Place], T]) -> T:
         place = self._place(where.metadata.uid)

@@ -24,6 +24,9 @@ from recoup.plan.location import LocationObserved, plan_location
 from recoup.plan.location_conditions import Reading
 from recoup.plan.objects.identity import COMPONENT
 
+JUST_NOW = 15.0
+"""Seconds for which one look at the place serves while keys are made in it: their Job wakes its location several times."""
+
 
 class LocationReconciler:
     """Gather and plan of BackupLocations."""
@@ -33,9 +36,10 @@ class LocationReconciler:
 
     def observe(self, obj: Object, now: datetime, *, sure: bool = False) -> LocationObserved:
         reader, uid = self._reader.at_server if sure else self._reader, obj["metadata"]["uid"]
-        reading = self._look(obj)
+        making = any(_makes_keys(child) for child in reader.children(uid, (JOB, POD)))
+        reading = self._look(obj, max_age=JUST_NOW if making else 0.0)
         children = reader.children(uid, (JOB, POD))
-        if any(_makes_keys(child) for child in children):
+        if making or any(_makes_keys(child) for child in children):
             reading = structs.replace(reading, repository_id=None)
         repository = reading.repository_id or (obj.get("status") or {}).get("repositoryId")
         secrets = self._secrets(repository) if repository else []
@@ -56,9 +60,9 @@ class LocationReconciler:
     def with_failures(self, observed: LocationObserved, obj: Object) -> LocationObserved:
         return structs.replace(observed, failures=self._ledger.of(obj["metadata"]["uid"]))
 
-    def _look(self, obj: Object) -> Reading:
+    def _look(self, obj: Object, *, max_age: float) -> Reading:
         try:
-            return Reading(repository_id=self._catalogues.look(obj))
+            return Reading(repository_id=self._catalogues.look(obj, max_age=max_age))
         except failures.Unavailable:
             raise
         except RecoupError as error:
