@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +18,9 @@ if TYPE_CHECKING:
     from recoup.engine.shred import Shredded
 
 
+_ALSO = "Another location that holds a copy; several times. It may carry its own settings, as s3://bucket/prefix?credentials-dir=DIR."
+
+
 @click.command("shred")
 @location_options
 @key_options
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 )
 @output_option
 def shred_command(
-    *, location: Location, keys: KeyOptions, others: tuple[str, ...], confirm: str | None, receipt: Path | None, output: str
+    *, location: Location, keys: KeyOptions, others: tuple[Location, ...], confirm: str | None, receipt: Path | None, output: str
 ) -> int:
     """Destroy the keys of a vault at all its locations. Nobody can restore anything of it afterwards, not even with its keys.
 
@@ -59,7 +61,7 @@ def shred_command(
     return 0 if done.complete else PARTIAL_EXIT_CODE
 
 
-def _open(location: Location, keys: KeyOptions, others: tuple[str, ...]) -> tuple[list[Log], SigningKey | None]:
+def _open(location: Location, keys: KeyOptions, others: tuple[Location, ...]) -> tuple[list[Log], SigningKey | None]:
     """The logs of all places, and the key that signs; None if an earlier run got so far that no keyring is left to open."""
     from recoup.engine.log.follow import Log
     from recoup.engine.shred import begun
@@ -77,10 +79,10 @@ def _open(location: Location, keys: KeyOptions, others: tuple[str, ...]) -> tupl
         signer = None
     identity = home.state.require_identity()
     logs = [home]
-    for url in others:
-        log = Log(dataclasses.replace(location, url=url).open(), identity.vault_id, root_public=identity.root_public)
+    for place in others:
+        log = Log(place.open(), identity.vault_id, root_public=identity.root_public)
         if not log.follow().next_seq:
-            raise NotFound(f"{url} holds no copy of vault {identity.vault_id.hex()}; nothing was destroyed", reason="NoVault")
+            raise NotFound(f"{place.url} holds no copy of vault {identity.vault_id.hex()}; nothing was destroyed", reason="NoVault")
         log.state.require_identity()
         logs.append(log)
     return logs, signer

@@ -153,8 +153,11 @@ def _change(log: Log, at_hand: Sequence[Unwrapper], new: Sequence[Wrapper], drop
 
 
 def _open_all(log: Log, at_hand: Sequence[Unwrapper]) -> tuple[dict[int, bytes], dict[int, OpenedKeyring]]:
-    """What is in force (digests by generation), and the same opened."""
-    base = dict(log.follow().keyrings)
+    """What is in force (digests by generation), and the same opened. Raises Invalid (NotHome) for a copy of the vault."""
+    state = log.follow()
+    if state.initialised and not state.at_home:
+        raise Invalid(f"{log.store.url} holds a copy of the vault: change its keys at its home, and replicate", reason="NotHome")
+    base = dict(state.keyrings)
     return base, {number: open_generation(log, number, at_hand) for number in sorted(base)}
 
 
