@@ -309,6 +309,27 @@ def test_a_set_that_cannot_be_read_is_not_an_empty_one(scene: Scene) -> None:
         assert content(store, scene.volume) == before
 
 
+@pytest.mark.parametrize("damage", [None, b"something else"], ids=["missing", "damaged"])
+def test_of_a_damaged_list_nothing_is_deleted_and_all_is_found_again(scene: Scene, damage: bytes | None) -> None:
+    let_go(scene.volume, scene.gone)
+    calm = scene.copy()
+    sweep(scene.volume, calm)
+    sweep(scene.volume, wishes=Wishes(dead_after=timedelta(0), threads=2))  # condemned, and in its grace
+    before = content(scene.place, scene.volume)
+    condemned = at(scene.volume, scene.place).vault.log.follow().condemned
+    for noted in condemned.values():
+        for digest in noted.body.lists:
+            name = f"v/{scene.volume.vault.identity.vault_id.hex()}/x/{digest.hex()[:2]}/{digest.hex()}"
+            scene.place.delete(name)
+            if damage is not None:
+                scene.place.create(name, damage)
+    again = sweep(scene.volume, wishes=Wishes(threads=2))
+    assert (again.given_up, again.deleted.objects, content(scene.place, scene.volume)) == (len(condemned), 0, before)
+    assert sweep(scene.volume).deleted.objects > 0
+    assert content(scene.place, scene.volume) == content(calm, scene.volume)
+    scene.check(scene.place)
+
+
 def test_a_log_with_a_hole_or_a_fork_ends_a_prune_before_it_deletes(scene: Scene) -> None:
     let_go(scene.volume, scene.gone)
     vault = scene.volume.vault.identity.vault_id.hex()

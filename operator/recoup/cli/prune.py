@@ -97,6 +97,8 @@ def _text(pruned: Pruned, *, dry_run: bool) -> list[str]:
     for one in pruned.waiting:
         why = f"waiting for {one.sessions} unfinished sessions" if one.sessions else f"to be deleted from {_time(one.due)} on"
         lines.append(f"{one.objects} objects, {human_bytes(one.size)}, condemned by entry {one.seq}: {why}")
+    if pruned.given_up:
+        lines.append(f"{pruned.given_up} lists of condemned objects were damaged: nothing was deleted for them, they are condemned anew")
     if pruned.strange:
         lines.append(f"{pruned.strange} names are no object's and were left alone")
     if dry_run:
@@ -118,6 +120,7 @@ def _fields(pruned: Pruned, *, dry_run: bool) -> dict[str, Any]:
         "objectsDeleted": pruned.deleted.objects,
         "bytesFreed": pruned.deleted.size,
         "deletesRefused": pruned.deleted.refused,
+        "listsDamaged": pruned.given_up,
         "strangeNames": pruned.strange,
         "waiting": [
             {"entry": one.seq, "objects": one.objects, "bytes": one.size, "due": _time(one.due), "sessions": one.sessions}

@@ -138,10 +138,10 @@ class Rewriter:
             raise Integrity(f"the new object set of recovery point {point.id[:16]} is not that of its refs")
 
 
-def put_index(meta: MetaWriter, ledger: Ledger, packs: int) -> bytes:
-    """A segment of where the moved blocks are; its digest. The first `packs` objects of the ledger are the new packs."""
-    rows = sorted((block, place) for block, place in ledger.places.items() if place[0] < packs)
-    for table in encode_segment((block, Place(ledger.digests[number], 0, index, 0)) for block, (number, index) in rows):
+def put_index(meta: MetaWriter, ledger: Ledger) -> bytes:
+    """A segment of where the moved blocks are; its digest. To be called while the ledger knows packs alone."""
+    rows = sorted((block, place) for block in ledger.places if (place := ledger.place(block)) is not None)
+    for table in encode_segment(rows):
         meta.add(BlockKind.INDEX, table)
     return meta.finish()
 

@@ -75,6 +75,8 @@ class Pruned:
     swept_size: int = 0
     deleted: Deleted = field(default_factory=Deleted)
     waiting: list[Waiting] = field(default_factory=list)
+    given_up: int = 0
+    """CONDEMNs whose lists could not be read: what they named is condemned anew."""
     strange: int = 0
     """Names where objects stand that are no object's; nobody touches them."""
 
@@ -126,6 +128,8 @@ class _Run:
     def run(self) -> Pruned:
         check_log(self._log)
         self._end_dead_sessions()
+        if not self._wishes.dry_run:
+            self._give_up_unreadable()
         rejected: LogRejected | SweptMeanwhile | None = None
         for _ in range(_ATTEMPTS):
             try:
@@ -136,6 +140,17 @@ class _Run:
             else:
                 return self._result
         raise Retryable(f"the vault changed {_ATTEMPTS} times while it was looked at, nothing unclear was deleted: try again ({rejected})")
+
+    def _give_up_unreadable(self) -> None:
+        """End CONDEMNs whose lists are damaged: nothing is swept for them, and what they named will be found again."""
+        for seq, noted in list(self._log.state.condemned.items()):
+            try:
+                for _ in self._sets.listed(noted.body.lists):
+                    pass
+            except Integrity:
+                live = noted.body.live_objects
+                self._log.append(Sweep(seq, self._log.state.next_seq, (), 0, 0, live), self._signer)
+                self._result.given_up += 1
 
     def _once(self) -> None:
         state, result, wishes = self._log.state, self._result, self._wishes

@@ -104,12 +104,11 @@ class _Run:
             mover.move(ref, self._use.packs[ref])
             self._progress.advance(data=used, files=1)
         mover.finish()
-        packs = len(mover.ledger.digests)
         self._progress.start("telling points", files_total=len(points))
         told = 0
         with Pipeline(lambda sealed: put_object(self._objects.store, sealed.name, sealed.data), workers=1, uploaders=2) as pipeline:
             meta = [MetaWriter(pipeline, self._keys.sealing(kind), mover.ledger, self._keys.id_key) for kind in (Kind.INDEX, Kind.REFS)]
-            segment = put_index(meta[0], mover.ledger, packs)
+            segment = put_index(meta[0], mover.ledger)
             rewriter = Rewriter(meta[1], mover.ledger, self._objects, self._sets, set(self._use.wasteful), pipeline.drain)
             for point in points:
                 told += self._tell(rewriter, point, segment, session, opened)
