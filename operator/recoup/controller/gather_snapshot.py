@@ -15,7 +15,7 @@ from recoup.api.names import volume_label
 from recoup.api.objects import decode
 from recoup.controller import failures
 from recoup.controller.catalogues import Catalogues
-from recoup.controller.gather import Reader, has_ended
+from recoup.controller.gather import Reader
 from recoup.controller.kube import Object
 from recoup.controller.ledger import FailureLedger
 from recoup.controller.resources import JOB, LOCATION, POD, POLICY, PVC, VOLUME_SNAPSHOT, VOLUME_SNAPSHOT_CONTENT
@@ -72,7 +72,7 @@ class SnapshotReconciler:
         location = reader.optional(LOCATION, None, location_name(obj, policy))
         vault = vault_of(obj, namespace, location)
         keys_jobs = self._reader.jobs_and_pods(f"{VAULT}={vault}") if vault is not None else ()
-        ready = vault is not None and not _at_work(keys_jobs) and self._catalogues.has_keys(vault)
+        ready = vault is not None and not _is_to_begin(keys_jobs) and self._catalogues.has_keys(vault)
         return SnapshotObserved(
             snapshot=obj,
             around=reader.around,
@@ -159,11 +159,12 @@ def _all_at_work(status: BackupSnapshotStatus, observed: SnapshotObserved, now: 
     )
 
 
-def _at_work(keys_jobs: tuple[Object, ...]) -> bool:
-    """A keys Job has neither ended nor failed: its Secrets need not be asked for yet."""
-    ended = any(child["kind"] == POD.kind and has_ended(child) for child in keys_jobs)
+def _is_to_begin(keys_jobs: tuple[Object, ...]) -> bool:
+    """There is a keys Job whose container has not run yet: its Secrets need not be asked for."""
+    pods = [child for child in keys_jobs if child["kind"] == POD.kind]
     jobs = [child for child in keys_jobs if child["kind"] == JOB.kind]
-    return not ended and any(not (job.get("status") or {}).get("conditions") for job in jobs)
+    begun = any((pod.get("status") or {}).get("phase") not in (None, "Pending") for pod in pods)
+    return not begun and any(not (job.get("status") or {}).get("conditions") for job in jobs)
 
 
 def _is_to_be_cut(status: BackupSnapshotStatus, stored: tuple[Object, ...], owner_uid: str, movers_namespace: str) -> bool:

@@ -17,6 +17,9 @@ from recoup.plan.observed import SnapshotObserved
 from recoup.plan.volume_view import delete, is_going
 
 _POLL = 2.0
+_POLL_QUICK = 0.5
+_QUICK = timedelta(seconds=10)
+"""A keys Job is mostly done a second after it began, and its Pod's end is told a second later."""
 _PAUSE_RETRYABLE = timedelta(seconds=15)
 _PAUSE = timedelta(seconds=60)
 """After a failure that a person has to mend (a key that is missing or wrong): tried again all the same, because then it just works."""
@@ -51,7 +54,9 @@ def provide_keys(
     pods = tuple(thing for thing in observed.keys_jobs if thing["kind"] == "Pod")
     verdict = judge_mover(job, pod_of(job, pods), now=now, warnings=observed.warnings)
     if verdict.state in (MoverState.RUNNING, MoverState.ENDING):
-        return KeysStep((), verdict.reason or "MakingKeys", verdict.message or "the vault's keys are being made", _POLL)
+        soon = verdict.since is not None and now - verdict.since < _QUICK
+        message = verdict.message or "the vault's keys are being made"
+        return KeysStep((), verdict.reason or "MakingKeys", message, _POLL_QUICK if soon else _POLL)
     remove = () if is_going(job) else (delete(job),)
     if verdict.state is MoverState.SUCCEEDED:
         return KeysStep(remove, "MakingKeys", "the keys Job is done, and its Secrets are awaited", _POLL)
