@@ -5,8 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.e2e.cluster import test_happy_path, test_interruptions, test_trouble_of_locations, test_trouble_of_volumes
-from tests.faults import test_backup_faults, test_restore_faults
+from tests.e2e.cluster import (
+    test_happy_path,
+    test_interruptions,
+    test_kill_controllers,
+    test_trouble_of_locations,
+    test_trouble_of_volumes,
+)
+from tests.faults import test_backup_faults, test_location_faults, test_restore_faults
 
 ROOT = Path(__file__).parents[2]
 MODULES = (test_happy_path, test_interruptions, test_trouble_of_locations, test_trouble_of_volumes)
@@ -23,8 +29,8 @@ def named() -> tuple[set[str], set[str]]:
 def test_what_is_named_exists() -> None:
     on_cluster, simulated = named()
     scenarios = {scenario.__name__ for module in MODULES for scenario in module.SCENARIOS}
-    tests = {name for name in dir(test_interruptions) if name.startswith("test_")}
-    cases = {*test_backup_faults.CASES, *test_restore_faults.CASES}
+    tests = {name for name in (*dir(test_interruptions), *dir(test_kill_controllers)) if name.startswith("test_")}
+    cases = {*test_backup_faults.CASES, *test_location_faults.CASES, *test_restore_faults.CASES}
     assert on_cluster <= scenarios | tests
     assert {name for name in simulated if not name.startswith("tests/")} <= cases
     assert all((ROOT / name).is_file() for name in simulated if name.startswith("tests/"))
