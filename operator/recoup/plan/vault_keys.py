@@ -17,9 +17,10 @@ from recoup.plan.observed import SnapshotObserved
 from recoup.plan.volume_view import delete, is_going
 
 _POLL = 2.0
-_POLL_QUICK = 0.5
-_QUICK = timedelta(seconds=10)
-"""A keys Job is mostly done a second after it began, and its Pod's end is told a second later."""
+_POLL_QUICK = 0.7
+_QUICK = timedelta(seconds=4)
+"""A keys Job is mostly done a second after it began, and its Pod's end is told a second later: so it is asked for, but not for long."""
+_POLL_SLOW = 15.0
 _PAUSE_RETRYABLE = timedelta(seconds=15)
 _PAUSE = timedelta(seconds=60)
 """After a failure that a person has to mend (a key that is missing or wrong): tried again all the same, because then it just works."""
@@ -56,7 +57,8 @@ def provide_keys(
     if verdict.state in (MoverState.RUNNING, MoverState.ENDING):
         soon = verdict.since is not None and now - verdict.since < _QUICK
         message = verdict.message or "the vault's keys are being made"
-        return KeysStep((), verdict.reason or "MakingKeys", message, _POLL_QUICK if soon else _POLL)
+        again = _POLL if verdict.since is None else _POLL_QUICK if soon else _POLL_SLOW
+        return KeysStep((), verdict.reason or "MakingKeys", message, again)
     remove = () if is_going(job) else (delete(job),)
     if verdict.state is MoverState.SUCCEEDED:
         return KeysStep(remove, "MakingKeys", "the keys Job is done, and its Secrets are awaited", _POLL)
