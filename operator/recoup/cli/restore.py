@@ -119,6 +119,7 @@ def _restore(point: OpenPoint, target: str, orders: Orders, progress: Progress, 
         if outcome.not_preserved.total:
             summary.outcome, summary.reason = "Partial", "MetadataNotPreserved"
             summary.message = f"{outcome.not_preserved.total} attributes were not kept by the target"
+        summary.message = "; ".join(filter(None, (summary.message, tell_sources(store))))
     finally:
         _summarise(outcome, summary)
         _print(outcome, summary, target, output, store)
