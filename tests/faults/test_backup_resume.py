@@ -307,7 +307,7 @@ def test_the_log_grows_with_the_logarithm_of_the_run(volume: Volume, tmp_path: P
     from recoup.engine.format.kinds import Kind
     from recoup.engine.format.sealed import SealedObject
 
-    ledger = Ledger()
+    ledger = Ledger(keep_fresh=True)
     opened = resume.OpenSession(volume.vault.log, volume.vault.writer.signer, bytes(16), b"", PACK)
     checkpoints = Counting(opened, volume.vault.writer, ledger, clock=lambda: 0.0)
     for number in range(100_000):

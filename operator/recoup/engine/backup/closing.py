@@ -84,10 +84,7 @@ def _cache_nodes(work: Work, captured: Captured) -> list[Locator]:
 
 def _put_index(work: Work) -> tuple[bytes, ...]:
     """A segment of the blocks that this session stored in packs; none if there are none."""
-    ledger = work.ledger
-    packs = {number for number, digest in enumerate(ledger.digests) if ledger.members[ObjectRef(digest)].area == "d"}
-    rows = [(block, Place(ledger.digests[at[0]], 0, at[1], 0)) for block, at in ledger.places.items() if at[0] in packs]
-    rows += work.dedup.resumed_data()
+    rows = work.ledger.data_rows() + work.dedup.resumed_data()
     if not rows:
         return ()
     rows.sort()

@@ -15,7 +15,7 @@ import zstandard
 from recoup.engine.backup.pace import Pace
 from recoup.engine.backup.pipeline import Pipeline
 from recoup.engine.format.ids import block_id
-from recoup.engine.format.kinds import Area, BlockKind, Codec
+from recoup.engine.format.kinds import MAX_BLOCKS, Area, BlockKind, Codec, Kind
 from recoup.engine.format.sealed import ObjectBuilder, SealedObject, Sealing, new_buffer
 from recoup.engine.records.nodes import ObjectRef
 from recoup.engine.records.objectset import Member
@@ -61,14 +61,17 @@ def compress(plain: memoryview | bytes, id_key: bytes, block: bytes, kind: Block
 class Ledger:
     """Where the blocks of this run went, and which objects it stored. `place` is known once the block's object is sealed."""
 
-    places: dict[bytes, tuple[int, int]] = field(default_factory=dict)
-    """Block id to (number of its object, number in it)."""
+    places: dict[bytes, int] = field(default_factory=dict)
+    """Block id to number of its object times MAX_BLOCKS, plus number in it: one small integer, since there are as many as blocks.
+    Nodes of caches are not among them, nobody asks for those by id."""
     digests: list[bytes] = field(default_factory=list)
     """Digest of each object by its number; empty until it is sealed."""
     members: dict[ObjectRef, Member] = field(default_factory=dict)
     """Every object stored by this run; `blocks` is 0."""
     stored: int = 0
     """Bytes of all of them."""
+    keep_fresh: bool = False
+    """Somebody takes the blocks of every object that was sealed (`take_fresh`)."""
     _fresh: dict[bytes, list[tuple[bytes, int]]] = field(default_factory=dict)
     """Blocks of objects that were sealed and not yet taken by `take_fresh`."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -81,9 +84,11 @@ class Ledger:
     def sealed(self, number: int, sealed: SealedObject, blocks: list[tuple[bytes, int]]) -> None:
         with self._lock:
             self.digests[number] = sealed.digest
-            self._fresh[sealed.digest] = blocks
-            for block, index in blocks:
-                self.places[block] = (number, index)
+            if self.keep_fresh:
+                self._fresh[sealed.digest] = blocks
+            if sealed.kind is not Kind.CACHE:
+                base = number * MAX_BLOCKS
+                self.places.update((block, base + index) for block, index in blocks)
         self.note(sealed.digest, sealed.kind.area, len(sealed.data))
 
     def take_fresh(self, digest: bytes) -> list[tuple[bytes, int]]:
@@ -99,7 +104,15 @@ class Ledger:
 
     def place(self, block: bytes) -> Place | None:
         found = self.places.get(block)
-        return Place(self.digests[found[0]], 0, found[1], 0) if found is not None else None
+        return self._place(found) if found is not None else None
+
+    def data_rows(self) -> list[tuple[bytes, Place]]:
+        """(block, place) of everything in packs."""
+        packs = {number for number, digest in enumerate(self.digests) if self.members[ObjectRef(digest)].area == "d"}
+        return [(block, self._place(at)) for block, at in self.places.items() if at // MAX_BLOCKS in packs]
+
+    def _place(self, at: int) -> Place:
+        return Place(self.digests[at // MAX_BLOCKS], 0, at % MAX_BLOCKS, 0)
 
 
 class PackWriter:

@@ -185,7 +185,7 @@ def _attempt(
     on_progress: OnProgress,
 ) -> Result:
     started = time.time_ns()
-    ledger = Ledger()
+    ledger = Ledger(keep_fresh=True)
     on_start(*source.expected(lineage.root if lineage is not None else None))
 
     pace = Pace(request.pack_bytes)
