@@ -36,7 +36,7 @@ EVERY = 7
 class Place(BucketView):
     """The location as the controller reads it: it gets its id from the first keys Job."""
 
-    def look(self, location: Object) -> str | None:  # noqa: ARG002  # there is one
+    def look(self, location: Object, *, max_age: float = 0.0) -> str | None:  # noqa: ARG002  # there is one, always fresh
         if self.outage is not None:
             raise self.outage
         return "ab" * 16 if self.world.points else None

@@ -27,7 +27,7 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 class Bucket:
     """Stands for the catalogues: a location that something was stored at."""
 
-    def look(self, _location: dict[str, Any]) -> str:
+    def look(self, _location: dict[str, Any], *, max_age: float) -> str:  # noqa: ARG002  # always fresh
         return REPO
 
 
