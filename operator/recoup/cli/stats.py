@@ -30,12 +30,13 @@ def command(location: Location, keys: KeyOptions, output: str) -> None:
     """
     from recoup.engine.browse.stats import usage
     from recoup.engine.catalogue import points_of
+    from recoup.engine.places import here
     from recoup.report import Progress
 
     unlocked = keys.unlock(location.open())
     progress = Progress()
     try:
-        total = usage(unlocked.log.store, unlocked.identity.vault_id, list(unlocked.log.state.commits.values()), progress)
+        total = usage(here(unlocked.log), unlocked.identity.vault_id, list(unlocked.log.state.commits.values()), progress)
     finally:
         progress.end()
     _print(total, {point.id: point for point in points_of(unlocked.log.state, unlocked.reader)}, output)

@@ -9,11 +9,13 @@ import heapq
 import os
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Self
 
 RUN_BYTES = 8 << 20
 """Rows kept in memory before they are sorted and written."""
+FAN_IN = 64
+"""Runs that are read at once: as many of one size become one, so that memory does not grow with what is sorted."""
 _CHUNK = 16 << 10
 _LENGTH = struct.Struct(">I")
 
@@ -23,7 +25,8 @@ class Spool:
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(prefix="recoup-")  # noqa: SIM115  # closed by `close`
-        self._runs: list[tuple[int, int]] = []
+        self._runs: list[list[tuple[int, int]]] = [[]]
+        """(start, end) in the file, by how often they were merged."""
         self._rows: list[bytes] = []
         self._bytes = 0
 
@@ -36,19 +39,22 @@ class Spool:
 
     def end_run(self) -> None:
         """Write what was added."""
-        start = self._file.seek(0, os.SEEK_END)
-        for row in sorted(self._rows):
-            self._file.write(_LENGTH.pack(len(row)) + row)
-        end = self._file.tell()
-        if end > start:
-            self._runs.append((start, end))
+        if self._rows:
+            self._runs[0].append(self._write(sorted(self._rows)))
         self._rows, self._bytes = [], 0
+        for level, runs in enumerate(self._runs):
+            if len(runs) >= FAN_IN:
+                self._file.flush()
+                if level + 1 == len(self._runs):
+                    self._runs.append([])
+                self._runs[level + 1].append(self._write(heapq.merge(*(self._read(*run) for run in runs))))
+                runs.clear()
 
     def merged(self) -> Iterator[bytes]:
         """All rows in order."""
         self.end_run()
         self._file.flush()
-        return heapq.merge(*(self._read(start, end) for start, end in self._runs))
+        return heapq.merge(*(self._read(*run) for runs in self._runs for run in runs))
 
     def close(self) -> None:
         self._file.close()
@@ -58,6 +64,12 @@ class Spool:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _write(self, rows: Iterable[bytes]) -> tuple[int, int]:
+        start = self._file.seek(0, os.SEEK_END)
+        for row in rows:
+            self._file.write(_LENGTH.pack(len(row)) + row)
+        return start, self._file.tell()
 
     def _read(self, start: int, end: int) -> Iterator[bytes]:
         """The rows of one run, with a buffer of its own, so that many are read at once."""

@@ -94,7 +94,9 @@ def usage(store: Store, vault_id: bytes, commits: list[Committed], progress: Pro
 def _own_objects(store: Store, vault_id: bytes, commit: Committed) -> list[tuple[ObjectRef, int]]:
     """What the COMMIT names itself, with sizes asked of the store; what is missing there takes nothing."""
     body = commit.body
-    named = [("m", body.manifest), *(("x", digest) for digest in body.index_segments), *([("x", body.cache)] if body.cache else [])]
+    named = [("m", body.manifest)]
+    if commit.home_seq is None:  # a replica has neither index segments nor the root of the cache
+        named += [("x", digest) for digest in (*body.index_segments, body.cache) if digest]
     found = []
     for area, digest in named:
         ref = with_incarnation(body, digest)

@@ -206,11 +206,19 @@ class Forger:
         return ids
 
     def _commit(
-        self, kind: SourceKind, totals: Totals, *, tree: bytes = b"", root: WireEntry | None = None, device: Content | None = None
+        self,
+        kind: SourceKind,
+        totals: Totals,
+        *,
+        tree: bytes = b"",
+        root: WireEntry | None = None,
+        device: Content | None = None,
+        refs: Locator | None = None,
     ) -> str:
-        rows = encode_table(sorted(self._places.items()))
-        self._put_blocks(Kind.REFS, [(BlockKind.REFS, rows)])
-        refs = Locator(self._members[-1].digest, 0, 0)
+        if refs is None:
+            rows = encode_table(sorted(self._places.items()))
+            self._put_blocks(Kind.REFS, [(BlockKind.REFS, rows)])
+            refs = Locator(self._members[-1].digest, 0, 0)
         writer, session = self.unlocked.writer, os.urandom(16)
         manifest = Manifest(
             1,

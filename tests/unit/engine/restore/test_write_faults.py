@@ -2,6 +2,7 @@
 
 All calls of the operating system that change a file system are counted in a run without faults; then the run is repeated with the n-th
 failing, by an error of the disk or as if the process were killed, for n over all of them (a stride of them in the quick selection).
+Shown to fail: with files changed in place under their own names (Names.partial gives the name back), kills leave half of both files.
 """
 
 from __future__ import annotations
@@ -158,7 +159,7 @@ def assert_nothing_half_written(target: Path, expected: dict[str, Any], world: d
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_write_fails(forger: Forger, world: dict[str, Any], tmp_path: Path, mode: str, fault: str) -> None:
-    assert sweep(forger, world, tmp_path, mode, fault, stride=7) > 5
+    assert sweep(forger, world, tmp_path, mode, fault, stride=9) > 5
 
 
 @pytest.mark.long
