@@ -107,8 +107,8 @@ def add_command(location: Location, keys: KeyOptions, new: Callable[[], Given] |
     """
     from recoup.engine.rekey import add_keks
 
-    added = _required(new)
-    given = keys.read() | added
+    old, added = keys.read(), _required(new)
+    given = old | added
     unlocked = keys.unlock(location.open(), given)
     _show(unlocked, given, added, add_keks(unlocked.log, given.opening, added.closing), output)
 
@@ -154,7 +154,7 @@ def rotate_command(location: Location, keys: KeyOptions, new: Callable[[], Given
     """
     from recoup.engine.rekey import owned_ids, remove_keks
 
-    added, old = _required(new), keys.read()
+    old, added = keys.read(), _required(new)
     given = old | added  # an interrupted run may have put the new key in force already
     unlocked = keys.unlock(location.open(), given)
     out = _find(unlocked, ids) if ids else owned_ids(unlocked.log, old.opening)

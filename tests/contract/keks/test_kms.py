@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -14,6 +16,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 from botocore.stub import Stubber
 
+from recoup.cli.main import run
 from recoup.engine.keys.kms import KmsKek
 from recoup.engine.keys.wraps import BadWrap, Scope, Wrap
 from recoup.errors import Invalid, KeyUnavailable, Retryable
@@ -190,3 +193,16 @@ def test_the_replicas_of_a_multi_region_key_are_one_key() -> None:
     for arn, same in ((multi, True), (ARN, False)):
         assert (KmsKek.from_text(arn).id == KmsKek.from_text(arn.replace("eu-central-1", "us-east-1")).id) is same
     assert KmsKek.from_text(multi).id != KmsKek.from_text(multi.replace("123456789012", "210987654321")).id
+
+
+def test_the_command_line_makes_and_opens_a_vault_with_a_kms_key(arn: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place, other = ("--location", f"file://{tmp_path}/location"), ("--aws-kms", ARN)
+    assert run(["init", *place, "--aws-kms", arn, "-o", "json"]) == 0
+    fingerprint = ("--fingerprint", json.loads(capsys.readouterr().out)["fingerprint"])
+    assert run(["snapshots", *place, *fingerprint, "--aws-kms", arn]) == 0
+    assert run(["snapshots", *place, *fingerprint, *other]) == 40
+    assert run(["keys", "list", *place, *fingerprint, "--aws-kms", arn]) == 0
+    assert re.search(rf"awsKms +1 +yes +{arn}", capsys.readouterr().out)
+    assert run(["keygen", str(tmp_path / "key")]) == 0
+    assert run(["keys", "add", *place, *fingerprint, "--aws-kms", arn, "--new-key-file", str(tmp_path / "key")]) == 0
+    assert run(["snapshots", *place, "--key-file", str(tmp_path / "key")]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,21 @@ def test_init_prints_a_recovery_sheet_and_takes_every_kind(tmp_path: Path, capsy
     out, err = shell("init", "--key-file", shell.key, "--passphrase-file", str(tmp_path / "phrase"))
     assert all(word in out for word in ("vault ", "fingerprint  recoupvault1", "opened by", "recoup restore --location"))
     assert "only one key" not in err
+
+
+def test_passphrases_come_from_stdin_line_by_line(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def say(*lines: str) -> None:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("".join(f"{line}\n" for line in lines).encode())))
+
+    fingerprint = shell.json("keys", "list", "--key-file", shell.key)["fingerprint"]
+    say(PHRASE)
+    shell("keys", "add", "--key-file", shell.key, "--new-passphrase-file", "-")
+    say(PHRASE, "another passphrase of some length")
+    shell("keys", "rotate", "--passphrase-file", "-", "--new-passphrase-file", "-", "--fingerprint", fingerprint)
+    say("another passphrase of some length")
+    shell("snapshots", "--passphrase-file", "-", "--fingerprint", fingerprint)
+    say(PHRASE)
+    shell("snapshots", "--passphrase-file", "-", "--fingerprint", fingerprint, code=40)
 
 
 def test_hybrid_is_for_recovery_keys(tmp_path: Path) -> None:

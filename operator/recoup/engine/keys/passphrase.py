@@ -146,13 +146,12 @@ def parameters_of(wrap: Wrap) -> tuple[Cost, bytes]:
 
 
 def read_passphrase(path: str, *, new: bool = False) -> PassphraseKek:
-    """The first line of a file, or of stdin for `-`. Raises KeyUnavailable if it cannot be read, Invalid if it holds none.
+    """The first line of a file, or the next one of stdin for `-`. Raises KeyUnavailable if it cannot be read, Invalid if it holds none.
 
     `new` also refuses (WeakPassphrase) what is too short to be guessed at for ever by whoever has the bucket.
     """
     try:
-        with Path(path).open("rb") if path != "-" else sys.stdin.buffer as file:
-            line = file.readline(_LONGEST + 3)
+        line = _line_of(path)
     except OSError as error:
         raise KeyUnavailable(f"passphrase file {path} cannot be read: {error.strerror}") from None
     try:
@@ -166,3 +165,10 @@ def read_passphrase(path: str, *, new: bool = False) -> PassphraseKek:
             reason="WeakPassphrase",
         )
     return kek
+
+
+def _line_of(path: str) -> bytes:
+    if path == "-":
+        return sys.stdin.buffer.readline(_LONGEST + 3)
+    with Path(path).open("rb") as file:
+        return file.readline(_LONGEST + 3)
