@@ -1,6 +1,7 @@
 """Reading what is written in place: fixed units of 64 KiB, compared with the lineage's last content at the same offset.
 
-Databases, disk images, block devices. Only units that changed are stored, grouped to blocks; a 4 MiB region whose live units lie
+Databases, disk images, block devices. Only units that changed are stored, grouped to blocks of 2 MiB, which compress better than
+the smaller ones of files that are found again elsewhere; a 4 MiB region whose live units lie
 in too many blocks is written afresh, so that old blocks die whole.
 """
 
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from recoup.engine.backup.lists import LEAF_SPAN, ListBuilder, OneList
-from recoup.engine.backup.units import GROUP_BYTES, BlockRef, BlockSink, Group, PendingContent
+from recoup.engine.backup.units import GROUP_MOST, BlockRef, BlockSink, Group, PendingContent
 from recoup.engine.format.ids import block_id
 from recoup.engine.format.kinds import BlockKind
 from recoup.engine.format.sealed import new_buffer
@@ -98,7 +99,7 @@ class FixedReader:
                     made.add((begin, size, BlockRef(match[3]), match[4], match[2]))
                 continue
             fresh += 1
-            if self._group.length + fresh * UNIT >= GROUP_BYTES:
+            if self._group.length + fresh * UNIT >= GROUP_MOST:
                 self._store(buffer, offset, spans[index + 1 - fresh : index + 1], ids[index + 1 - fresh : index + 1], made)
                 fresh = 0
         self._store(buffer, offset, spans[len(spans) - fresh :], ids[len(ids) - fresh :], made)
@@ -113,7 +114,7 @@ class FixedReader:
         view[:] = buffer[begin - base : end - base]
         ref, at = self._group.add(end - begin)
         made.add((begin, end - begin, ref, at, b"".join(ids)))
-        if self._group.length >= GROUP_BYTES:
+        if self._group.length >= GROUP_MOST:
             self._group.close()
 
     def _zero(self, size: int) -> bytes:
