@@ -39,11 +39,16 @@ Ends = Callable[[Write, Subject], bool]
 
 @dataclass(frozen=True)
 class Phase:
-    """ends: the write with which it is over; None while a mover works, and nobody writes."""
+    """ends: the write with which it is over; None while a mover works, and nobody writes.
+
+    by_controller: that write is the controller's own, which repeats it as long as it is refused. slow: the mover works meanwhile, and only
+    a slow place keeps it from ending.
+    """
 
     name: str
     ends: Ends | None
     by_controller: bool = True
+    slow: bool = False
 
 
 def _made(resource: str, *, in_movers: bool = True) -> Ends:
@@ -120,9 +125,9 @@ BACKUP = (
     Phase("static content", _made("volumesnapshots")),
     Phase("movers' snapshot", _made("persistentvolumeclaims")),
     Phase("movers' claim", _made("jobs")),
-    Phase("workload's pair to go", _removed("volumesnapshots")),
+    Phase("workload's pair to go", _removed("volumesnapshots"), by_controller=False, slow=True),  # not repeated while the mover works
     Phase("Job made", _made("pods"), by_controller=False),
-    Phase("Job running", None, by_controller=False),
+    Phase("Job running", None, by_controller=False, slow=True),
     Phase("Job done", _told("backupsnapshots", "Stored")),
     Phase("clean-up", _removed("jobs")),
 )
@@ -130,7 +135,7 @@ RESTORE = (
     Phase("before the claim", _made("persistentvolumeclaims")),
     Phase("movers' claim", _made("jobs")),
     Phase("Job made", _made("pods"), by_controller=False),
-    Phase("Job running", None, by_controller=False),
+    Phase("Job running", None, by_controller=False, slow=True),
     Phase("Job done", _told("restorerequests", "HandingOver")),
     Phase("to be handed over", _changed("persistentvolumes", "persistentVolumeReclaimPolicy")),
     Phase("volume held", _removed("jobs")),

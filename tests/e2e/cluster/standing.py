@@ -68,7 +68,7 @@ class Stage:
     _killed: str = ""
 
     def place_of(self, phase: Phase) -> Place:
-        return self.slow if phase.ends is None else self.product.place
+        return self.slow if phase.slow else self.product.place
 
     @contextmanager
     def standing(self, runs: list[Run]) -> Iterator[dict[Run, Hold]]:

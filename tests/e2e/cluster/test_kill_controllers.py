@@ -34,14 +34,15 @@ FILES = 103
 
 
 def backups(stage: Stage) -> list[Run]:
-    """One per phase. The one with a slow mover comes last, here and among the restores: only its place is slow."""
-    phases = sorted(BACKUP, key=lambda phase: phase.ends is None)
+    """One per phase. Those with a slow mover come last: only their place is slow."""
+    phases = sorted(BACKUP, key=lambda phase: phase.slow)
     subjects = [Subject(SNAPSHOT.kind, stage.team.name, f"b{number:02}") for number in range(len(phases))]
     return [Run(phase, subject, subject.name, f"d{subject.name[1:]}") for phase, subject in zip(phases, subjects, strict=True)]
 
 
 def restores(stage: Stage, made: list[Run]) -> list[Run]:
-    phases = sorted(RESTORE_PHASES, key=lambda phase: phase.ends is None)
+    """One per phase. What is of the slow place may be restored only as far as no data are needed, or slowly."""
+    phases = sorted(RESTORE_PHASES, key=lambda phase: (phase.slow, phase.name == "before the claim"))
     pairs = list(zip(phases, made, strict=True))
     subjects = [Subject(RESTORE.kind, stage.team.name, f"r{run.claim[1:]}", target=f"c{run.claim[1:]}") for run in made]
     return [Run(phase, subject, run.point, run.claim) for (phase, run), subject in zip(pairs, subjects, strict=True)]
