@@ -1,5 +1,7 @@
 """Changing keys, and dying or losing answers at every single call of the store: earlier points restore, running again succeeds.
 
+Six changes and a shred make 91 calls in all; with four faults at each that is 364 points.
+
 First shown to fail: with KEYGEN appended before the keyrings are put (nothing opens after a death in between); with the old keyrings
 removed before KEYGEN (the same); with `shred` appending EVIDENCE only at its end (an interrupted shred could not be finished).
 """

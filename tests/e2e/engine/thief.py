@@ -26,7 +26,7 @@ _PAGE = 4096
 _DISTINCT = 23
 """32 random bytes have fewer distinct ones in about one of 100,000 cases; text and program data nearly always have."""
 _TEXT = re.compile(rb"[A-Za-z0-9+/=_-]{40,100}|[0-9a-f]{64}")
-_KEK_TEXT = re.compile(rb"recoup(?:secret|private)1[a-z2-7]{50,70}")
+_KEK_TEXT = re.compile(rb"recoup(?:secret|private|hybridprivate)1[a-z2-7]{50,70}")
 _LABELS = (b"rcp1/index", b"rcp1/cache")
 
 
