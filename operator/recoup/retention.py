@@ -106,11 +106,11 @@ def _rank(point: Candidate) -> tuple[bool, bool, int]:
 
 
 def _with_floor(decisions: list[Decision], points: dict[str, Candidate], doubled: set[str], floor: int) -> list[Decision]:
-    """Take back the drop of the newest verified points until `floor` of them stay."""
-    good = [one.id for one in decisions if points[one.id].verified and points[one.id].complete and one.id not in doubled]
-    kept = {one.id for one in decisions if one.keep}
-    missing = floor - sum(ident in kept for ident in good)
-    rescued = set([ident for ident in good if ident not in kept][: max(missing, 0)])
+    """Take back the drop of whatever is verified in the newest `floor` slots that have a verified point."""
+    good = [one for one in decisions if points[one.id].verified and points[one.id].complete]
+    newest = list(dict.fromkeys(points[one.id].at for one in good))[:floor]
+    missing = set(newest) - {points[one.id].at for one in good if one.keep}
+    rescued = {one.id for one in good if points[one.id].at in missing and one.id not in doubled}
     return [Decision(one.id, keep=True, reasons=(f"min-verified {floor}",)) if one.id in rescued else one for one in decisions]
 
 

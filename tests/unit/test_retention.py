@@ -84,6 +84,14 @@ def test_the_floor_keeps_the_newest_verified_points_though_no_rule_does() -> Non
     assert kept(points, rules(last=2, min_verified=0)) == ["p8", "p7"]
 
 
+def test_a_pinned_point_is_not_taken_for_one_of_the_newest_verified_ones() -> None:
+    """Found by the property below: an old pinned point made the newest verified one seem needless."""
+    points = [Candidate("pinned", START, 0, verified=True, pinned=True), Candidate("twin", START, 1, verified=True)]
+    points += [Candidate(f"p{day}", START + timedelta(days=day), 1 + day, verified=True) for day in (1, 2)]
+    points.append(Candidate("newest", START + timedelta(days=3), 9))
+    assert kept(points, rules(last=1, min_verified=2)) == ["newest", "p2", "p1", "pinned"]
+
+
 def test_an_explanation_names_the_rules_that_keep_or_what_they_have_instead() -> None:
     points = [Candidate("old", START, 1), Candidate("new", START + timedelta(hours=3), 2)]
     new, old = decide(points, rules(last=1, daily=1, within=timedelta(hours=1)))
