@@ -17,6 +17,7 @@ import sys
 import tempfile
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from tests.bench import cluster
@@ -36,8 +37,12 @@ QUICK = {"scale": 0.1, "rounds": 1, "sets": list(USUAL_SETS), "store": list(STOR
 def main() -> None:
     options = _options()
     figures: Figures = {}
-    with tempfile.TemporaryDirectory(prefix="recoup-bench-", dir=options.work) as work:
-        target = options.target or Path(work)
+    for folder in (options.work, options.target):
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+    own = partial(tempfile.TemporaryDirectory, prefix="recoup-bench-")
+    with own(dir=options.work) as work, own(dir=options.target or work) as restored:
+        target = Path(restored)
         for store_name in options.store:
             with open_store(store_name) as store:
                 for name in options.sets:
