@@ -50,7 +50,7 @@ def main() -> None:
         versions = {name: TOOLS[name](Path(work), DirectoryPlace(Path(work))).version() for name in options.tools}
     result = {
         "date": datetime.now(UTC).date().isoformat(),
-        "command": " ".join(["python -m tests.bench", *sys.argv[1:]]),
+        "command": f"python -m tests.bench --scale {options.scale} --rounds {options.rounds} --sets {' '.join(options.sets)}",
         "scale": options.scale,
         "rounds": options.rounds,
         "machine": f"{os.cpu_count()} processors, {platform.machine()}, Linux {platform.release()}, Python {platform.python_version()}",

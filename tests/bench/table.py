@@ -13,7 +13,7 @@ Figures = dict[tuple[str, str], dict[str, dict[str, list[Cost]]]]
 
 OURS: Final = "recoup"
 ROOM: Final = 1.15
-"""A peer counts in ratios if it stores at most so much more than we do: who stores more has less to do."""
+"""A peer counts in ratios if it stores at most so much more than we do: who stores more has less to do. If none does, all count."""
 
 _ABOUT = {
     "d1": "large files that nothing compresses",
@@ -32,7 +32,7 @@ it; "stored" is by how much the repository grew, "objects" by how many files or 
 {tools}
 
 Ratios are ours to the better peer's in wall and processor time. Only peers count that store at most {room} times as much as we do in
-the full backup. What a machine does besides shows in the wall times, less in processor times. `make bench` takes the figures again and
+the full backup, or all if there is none. What a machine does besides shows in the wall times, less in processor times. `make bench` takes the figures again and
 rewrites this page.
 """
 
@@ -74,7 +74,7 @@ def _peers(rows: dict[str, dict[str, list[Cost]]]) -> list[str]:
     others = [tool for tool in next(iter(rows.values())) if tool != OURS]
     if full is None or OURS not in full:
         return others
-    return [tool for tool in others if _stored(full[tool]) <= ROOM * _stored(full[OURS])]
+    return [tool for tool in others if _stored(full[tool]) <= ROOM * _stored(full[OURS])] or others
 
 
 def _ratios(ours: list[Cost], peers: list[list[Cost]]) -> str:
