@@ -32,8 +32,8 @@ it; "stored" is by how much the repository grew, "objects" by how many files or 
 {tools}
 
 Ratios are ours to the better peer's in wall and processor time. Only peers count that store at most {room} times as much as we do in
-the full backup, or all if there is none. What a machine does besides shows in the wall times, less in processor times. `make bench` takes the figures again and
-rewrites this page.
+the full backup, or all if there is none. What a machine does besides shows in the wall times, less in processor times. `make bench`
+takes the figures again and rewrites this page.
 """
 
 
