@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recoup.cli.options import KeyOptions, Location, key_options, location_options, output_option
+from recoup.cli.places import PlaceType
 from recoup.errors import PARTIAL_EXIT_CODE, Usage
 
 if TYPE_CHECKING:
@@ -17,16 +18,13 @@ if TYPE_CHECKING:
     from recoup.engine.log.follow import Log
     from recoup.engine.shred import Shredded
 
-
 _ALSO = "Another location that holds a copy; several times. It may carry its own settings, as s3://bucket/prefix?credentials-dir=DIR."
 
 
 @click.command("shred")
 @location_options
 @key_options
-@click.option(
-    "--also", "others", metavar="URL", multiple=True, help="Another location of the vault, reached in the same way; several times."
-)
+@click.option("--also", "others", metavar="URL", type=PlaceType(), multiple=True, help=_ALSO)
 @click.option("--confirm", metavar="FINGERPRINT", help="The vault's fingerprint; asked for on a terminal.")
 @click.option(
     "--receipt", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write the receipt there, as JSON; a new file."
