@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
@@ -20,6 +19,7 @@ from recoup.engine.maintenance.prune import Wishes, prune
 from recoup.engine.records.objectset import Member, Shard, encode_leaf, encode_root
 from recoup.report import Progress
 from tests.faults.memory import MemoryStore
+from tests.peak import own_peak
 from tests.unit.engine.keys.vaults import unlocked
 from tests.unit.engine.log.entries import open_body
 
@@ -77,11 +77,6 @@ class LargeStore(MemoryStore):
         self.deleted += 1
 
 
-def peak() -> int:
-    """Bytes of memory that this process ever had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-
-
 def main(tebibytes: float) -> None:
     store = LargeStore(int(tebibytes * (1 << 40)) // PACK)
     vault = unlocked(store, store.vault)
@@ -90,9 +85,9 @@ def main(tebibytes: float) -> None:
         seq = vault.log.append(open_body(session), vault.writer.signer).head.seq
         body = Commit(session, seq, b"", os.urandom(32), store.make_set(volume), (), b"", b"")
         vault.log.append(body, vault.writer.signer)
-    before = peak()
+    before = own_peak()
     pruned = prune(vault.log, vault.maintenance, Wishes(grace=timedelta(0)), Progress(quiet=True))
-    result = {"objects": pruned.objects, "live": pruned.live_objects, "deleted": store.deleted, "before": before, "peak": peak()}
+    result = {"objects": pruned.objects, "live": pruned.live_objects, "deleted": store.deleted, "before": before, "peak": own_peak()}
     sys.stdout.write(json.dumps(result) + "\n")
 
 

@@ -18,6 +18,7 @@ from recoup.engine.blocks import MISSING, RANGED_BELOW, Objects, read_checked
 from recoup.engine.format.kinds import MAX_OBJECT_BYTES, BlockKind, Kind
 from recoup.engine.format.reader import ObjectReader
 from recoup.engine.records.content import Run
+from recoup.engine.restore.gate import Gate
 from recoup.engine.restore.plan import PackJob, Pending
 from recoup.errors import Cancelled, Integrity, KeyUnavailable, RecoupError
 from recoup.typeinfo import build_type_info
@@ -63,6 +64,7 @@ class Workers:
         self._patient = True
         self._buffer = _Buffer()
         self._turn = threading.Lock()
+        self._gate = Gate()
 
     def submit(self, jobs: Sequence[PackJob]) -> None:
         """Start the jobs when all that were submitted before have ended. Raises the first failure of those."""
@@ -85,8 +87,12 @@ class Workers:
             raise
 
     def close(self) -> None:
-        """End the threads; what has not begun never will. After an interrupt nobody waits for a thread that waits for the network."""
+        """End the threads; what has not begun never will.
+
+        After an interrupt nobody waits for a thread that waits for the network, but none is at the target any more.
+        """
         self._stop.set()
+        self._gate.shut()
         self._pool.shutdown(wait=self._patient, cancel_futures=True)
 
     def _work(self, job: PackJob) -> None:
@@ -94,9 +100,10 @@ class Workers:
         damaged = self._attempt(job, job.blocks, {})
         if damaged and not all(error.reason == MISSING for error in damaged.values()):
             damaged = self._attempt(job, damaged, damaged)
-        for number, error in damaged.items():
-            for pending, _ in job.blocks[number][1]:
-                self._sink.lose(pending, str(error))
+        with self._gate.inside() if damaged else nullcontext():
+            for number, error in damaged.items():
+                for pending, _ in job.blocks[number][1]:
+                    self._sink.lose(pending, str(error))
 
     def _attempt(self, job: PackJob, numbers: Iterable[int], before: dict[int, RecoupError]) -> dict[int, RecoupError]:
         """Write what these blocks feed; those that are damaged, and how."""
@@ -114,7 +121,7 @@ class Workers:
             except Integrity as error:
                 damaged[number] = error
             else:
-                with self._turn if len(feeds) > MANY else nullcontext():
+                with self._gate.inside(), self._turn if len(feeds) > MANY else nullcontext():
                     self._feed(reader, number, plain, feeds)
         return damaged
 

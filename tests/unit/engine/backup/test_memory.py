@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import stat
 import subprocess
 import sys
@@ -18,6 +17,8 @@ from types import TracebackType
 from typing import Self
 
 import pytest
+
+from tests.peak import own_peak
 
 FOLDER = 100
 """Files of a folder."""
@@ -67,8 +68,7 @@ def back_up(directory: Path) -> None:
     volume = Volume.make(directory)
     with without_collector():
         result = volume.back_up()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-    sys.stdout.write(json.dumps({"peak": peak, "files": result.files}))
+    sys.stdout.write(json.dumps({"peak": own_peak(), "files": result.files}))
 
 
 def peak_of(directory: Path, count: int) -> int:
