@@ -20,20 +20,23 @@ SLOW, FAST = ObjectRef(b"slow" * 8), ObjectRef(b"fast" * 8)
 
 
 class Network:
-    """Opens one object when it is let, and is interrupted while it opens the other."""
+    """Gives one block when it is let, and is interrupted while it does."""
 
     parallelism = 2
 
     def __init__(self) -> None:
         self.asked, self.answers = threading.Event(), threading.Event()
 
-    def whole(self, _kind: object, ref: ObjectRef, _buffer: memoryview) -> object:
-        assert self.asked.wait(PATIENCE) if ref == FAST else True
+    def whole(self, _kind: object, ref: ObjectRef, _buffer: memoryview) -> ObjectRef:
+        return ref
+
+    def read(self, ref: ObjectRef, *_more: object) -> bytes:
         if ref == FAST:
+            assert self.asked.wait(PATIENCE)
             raise KeyboardInterrupt
         self.asked.set()
         assert self.answers.wait(PATIENCE)
-        return object()
+        return b"plain"
 
 
 class Target:
@@ -50,8 +53,8 @@ class Target:
 
 
 def test_nobody_writes_after_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packs, "read_checked", lambda *_: b"plain")
     network, target = Network(), Target()
+    monkeypatch.setattr(packs, "read_checked", network.read)
     workers = Workers(cast("Objects", network), bytes(32), target)
     before = set(threading.enumerate())
     workers.submit([PackJob(ref, {0: (bytes(32), [])}, wanted=1 << 30) for ref in (FAST, SLOW)])
