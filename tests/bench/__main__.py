@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -50,7 +51,12 @@ def main() -> None:
         versions = {name: TOOLS[name](Path(work), DirectoryPlace(Path(work))).version() for name in options.tools}
     result = {
         "date": datetime.now(UTC).date().isoformat(),
-        "command": f"python -m tests.bench --scale {options.scale} --rounds {options.rounds} --sets {' '.join(options.sets)}",
+        "command": " ".join(
+            [
+                f"python -m tests.bench --scale {options.scale} --rounds {options.rounds}",
+                f"--sets {' '.join(options.sets)} --store {' '.join(options.store)} --rows {shlex.join(options.rows)}",
+            ]
+        ),
         "scale": options.scale,
         "rounds": options.rounds,
         "machine": f"{os.cpu_count()} processors, {platform.machine()}, Linux {platform.release()}, Python {platform.python_version()}",

@@ -48,7 +48,7 @@ def render(result: dict[str, Any], figures: Figures) -> str:
 
 def _section(name: str, scale: float, store: str, rows: dict[str, dict[str, list[Cost]]]) -> str:
     lines = [
-        f"\n## {name} at scale {scale}: {_ABOUT[name]}\n\nThe repository is in {store}.\n",
+        f"\n## {name} at scale {scale} in {store}\n\nThe data: {_ABOUT[name]}.\n",
         "| row | tool | wall s | cpu s | peak MiB | stored MB | objects | requests | ratio wall, cpu |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
