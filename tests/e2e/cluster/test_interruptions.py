@@ -41,8 +41,14 @@ def restores(team: Team, name: str, **targets: str) -> None:
 
 def working(team: Team) -> Object:
     """Wait until a mover of this namespace runs; returns its pod."""
-    wait_until(f"a mover of {team.name} runs", lambda: None if _running(team) else "none")
-    return _running(team)[0]
+    seen: list[Object] = []  # of one look: a pod of the run before may just be going
+
+    def missing() -> str | None:
+        seen[:] = _running(team)
+        return None if seen else "none"
+
+    wait_until(f"a mover of {team.name} runs", missing)
+    return seen[0]
 
 
 def _running(team: Team) -> list[Object]:
@@ -162,6 +168,7 @@ def begin_all(place: Place, gate: threading.Event, uploading: Team, beginning: T
         protected(team, place)
     restoring.snapshot("now")
     restoring.wait_ready(SNAPSHOT, "now")
+    restoring.wait_clean()  # or the mover of the backup is taken for the one of the restore
     gate.clear()
     restoring.restore("now", {"snapshotRef": {"name": "now"}}, data="copy")
     uploading.snapshot("now")
