@@ -13,10 +13,9 @@ from typing import Final
 from recoup.engine.backup.lineage import Lineage
 from recoup.engine.backup.readback import ReadBack
 from recoup.engine.backup.resume import Earlier
-from recoup.engine.format.kinds import Area, BlockKind, Kind
+from recoup.engine.format.kinds import Area, BlockKind
 from recoup.engine.log.bodies import Commit
 from recoup.engine.log.bodies import ObjectRef as LogObject
-from recoup.engine.records.index import decode_segment
 from recoup.engine.records.nodes import ObjectRef, object_kind
 from recoup.engine.records.objectset import Member, Shard, decode_leaf, decode_root
 from recoup.engine.records.rows import Place, Table
@@ -141,9 +140,7 @@ class Dedup:
                 if size > MAX_INDEX_BYTES or left < 0:
                     return tables
                 try:
-                    reader = self._readback.open(ObjectRef(segment), Kind.INDEX)
-                    numbers = [number for number, entry in enumerate(reader.table) if entry.kind == BlockKind.INDEX]
-                    found = [decode_segment(reader.read(number)) for number in numbers]
+                    found = self._readback.segment(segment)
                 except (Integrity, NotFound, KeyUnavailable) as error:
                     _log.warning("an index segment cannot be read, its blocks may be stored again: %s", error)
                     continue

@@ -14,8 +14,10 @@ from recoup.engine.format.kinds import BlockKind, Kind
 from recoup.engine.format.names import digest_of, object_name
 from recoup.engine.format.reader import ObjectReader
 from recoup.engine.keys.roles import WriterKeys
+from recoup.engine.records.index import decode_segment
 from recoup.engine.records.nodes import Locator, ObjectRef, object_kind
 from recoup.engine.records.refs import Refs
+from recoup.engine.records.rows import Table
 from recoup.engine.stores.base import Store
 from recoup.errors import Integrity
 
@@ -69,6 +71,11 @@ class ReadBack:
     def set_node(self, ref: ObjectRef) -> bytes:
         """A node of an object set; its digest is checked. A `FetchSet`."""
         return self._stored(object_name(self._vault, "x", ref.digest, ref.incarnation), ref.digest)
+
+    def segment(self, digest: bytes) -> list[Table]:
+        """The tables of an index segment. Raises as `open`."""
+        reader = self.open(ObjectRef(digest), Kind.INDEX)
+        return [decode_segment(reader.read(number)) for number, entry in enumerate(reader.table) if entry.kind == BlockKind.INDEX]
 
     def _stored(self, name: str, digest: bytes) -> bytes:
         """Bytes that are what the name says: an older object of the same kind would authenticate just as well."""

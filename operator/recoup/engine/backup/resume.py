@@ -29,7 +29,7 @@ from recoup.engine.log.bodies import Abort, Open
 from recoup.engine.log.facts import Session
 from recoup.engine.log.follow import Log
 from recoup.engine.log.sets import StoredSets
-from recoup.engine.records.index import decode_segment, encode_segment
+from recoup.engine.records.index import encode_segment
 from recoup.engine.records.nodes import ObjectRef
 from recoup.engine.records.objectset import Member
 from recoup.engine.records.rows import ROW_BYTES, Place, Table
@@ -200,9 +200,7 @@ class Earlier:
     def _load(self) -> bool:
         for segment in self._segments:
             try:
-                reader = self._readback.open(ObjectRef(segment), Kind.INDEX)
-                numbers = [number for number, entry in enumerate(reader.table) if entry.kind == BlockKind.INDEX]
-                tables = [decode_segment(reader.read(number)) for number in numbers]
+                tables = self._readback.segment(segment)
             except (Integrity, NotFound, KeyUnavailable) as error:
                 _log.warning("a partial index segment cannot be read, its blocks are sent again: %s", error)
                 continue

@@ -6,7 +6,6 @@ Nothing in the directory is changed and no link in it is followed; content is re
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 
 from recoup.engine.browse.diff import Change, Kind
@@ -23,19 +22,11 @@ from recoup.engine.restore.survey import Basis, Survey
 from recoup.engine.restore.sweep import Sweep
 from recoup.engine.restore.target import Target, names_in
 from recoup.engine.restore.tree import hands_for
+from recoup.engine.source.attributes import file_type
 from recoup.errors import Invalid, Usage
 from recoup.report import Progress
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_TYPES = {
-    stat.S_IFREG: FileType.REGULAR,
-    stat.S_IFDIR: FileType.DIRECTORY,
-    stat.S_IFLNK: FileType.SYMLINK,
-    stat.S_IFIFO: FileType.FIFO,
-    stat.S_IFSOCK: FileType.SOCKET,
-    stat.S_IFCHR: FileType.CHARACTER,
-    stat.S_IFBLK: FileType.BLOCK,
-}
 
 
 def diff_directory(point: OpenPoint, path: str, progress: Progress) -> Iterator[Change]:
@@ -132,7 +123,7 @@ class _Comparison:
 
 def _entry(folder: int, parent: Path, name: bytes, found: os.stat_result) -> Entry:
     """A file of a directory as an entry of a tree, without its content."""
-    kind = _TYPES[stat.S_IFMT(found.st_mode)]
+    kind = file_type(found.st_mode)
     target = os.readlink(name, dir_fd=folder) if kind is FileType.SYMLINK else b""
     device = (os.major(found.st_rdev), os.minor(found.st_rdev))
     size = found.st_size if kind is FileType.REGULAR else 0

@@ -10,10 +10,10 @@ import itertools
 import struct
 from dataclasses import dataclass, field
 
-from recoup.engine.browse.sets import SetNodes
 from recoup.engine.browse.spool import Spool
 from recoup.engine.format.names import object_name
 from recoup.engine.log.facts import Committed
+from recoup.engine.log.sets import StoredSets
 from recoup.engine.points import with_incarnation
 from recoup.engine.records.nodes import ObjectRef
 from recoup.engine.records.objectset import decode_leaf, decode_root
@@ -61,7 +61,7 @@ class _Holders:
 def usage(store: Store, vault_id: bytes, commits: list[Committed], progress: Progress) -> VaultUsage:
     """Add up the sets of all live points. Raises Integrity if one cannot be read, and what the store raises."""
     progress.start("reading sets", files_total=len(commits))
-    nodes, holders, total = SetNodes(store, vault_id), _Holders(), VaultUsage()
+    sets, holders, total = StoredSets(store, vault_id), _Holders(), VaultUsage()
     shards: dict[ObjectRef, int] = {}
     bounds: dict[ObjectRef, tuple[int, int]] = {}
     with Spool() as spool:
@@ -71,7 +71,7 @@ def usage(store: Store, vault_id: bytes, commits: list[Committed], progress: Pro
             for ref, size in _own_objects(store, vault_id, commit):
                 spool.add(_ROW.pack(ref.digest, ref.incarnation, size, own))
             root = with_incarnation(commit.body, commit.body.object_set)
-            data = nodes(root)
+            data = sets.node(root)
             spool.add(_ROW.pack(root.digest, root.incarnation, len(data), own))
             for shard in decode_root(data, "an object set's root"):
                 if shard.object in shards:
@@ -82,7 +82,7 @@ def usage(store: Store, vault_id: bytes, commits: list[Committed], progress: Pro
             progress.advance(files=1)
         progress.start("reading shards", files_total=len(shards))
         for ref, holder in shards.items():
-            data = nodes(ref)
+            data = sets.node(ref)
             spool.add(_ROW.pack(ref.digest, ref.incarnation, len(data), holder))
             for member in decode_leaf(data, *bounds[ref], "an object set's shard"):
                 spool.add(_ROW.pack(member.digest, member.incarnation, member.size, holder))

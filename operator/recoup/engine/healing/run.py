@@ -139,19 +139,13 @@ class _Run:
 
     def points(self) -> None:
         """Every live point, and a HEAL after each for which something was brought back."""
-        patient = True
         before: deque[Committed] = deque(maxlen=_COMPARED)
         self._progress.start("checking", bytes_total=0, files_total=0)
-        try:
+        with self._copier:
             for commit in list(self._state.commits.values()):
                 self._point(commit, before)
                 before.append(commit)
                 self._result.points += 1
-        except BaseException as error:
-            patient = isinstance(error, Exception)
-            raise
-        finally:
-            self._copier.close(patient=patient)
 
     def _point(self, commit: Committed, before: Sequence[Committed]) -> None:
         try:
@@ -171,17 +165,10 @@ class _Run:
 
     def _unseen(self, commit: Committed, before: Sequence[Committed]) -> Iterator[Wanted]:
         """What the point needs and those before it do not."""
-        seen = Cursor(heapq.merge(*(self._keys(other) for other in before)))
+        seen = Cursor(heapq.merge(*(self._sets.known(other) for other in before)))
         for wanted in self._sets.needed(commit):
             if seen.highest(wanted.digest) is None:
                 yield wanted._replace(first=max(self._looker.candidates(wanted)))
-
-    def _keys(self, commit: Committed) -> Iterator[tuple[bytes, int]]:
-        try:
-            for wanted in self._sets.needed(commit):
-                yield wanted.digest, wanted.at
-        except Integrity:
-            return
 
     def _lose(self, commit: Committed, error: Integrity) -> None:
         points = self._result.lost.setdefault(str(error), [])

@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from types import TracebackType
+from typing import NamedTuple, Self
 
 from recoup.engine.format.kinds import MAX_OBJECT_BYTES, Area
 from recoup.engine.format.names import digest_of, object_name
@@ -134,10 +135,13 @@ class Copier:
             raise
         return raised, lost
 
-    def close(self, *, patient: bool = True) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """End the threads. After an interrupt nobody waits for one that waits for the network."""
         self._stop.set()
-        self._pool.shutdown(wait=patient, cancel_futures=True)
+        self._pool.shutdown(wait=error is None or isinstance(error, Exception), cancel_futures=True)
 
     def _one(self, wanted: Wanted) -> Wanted:
         """Have one object here; where it stands now."""

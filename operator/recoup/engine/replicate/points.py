@@ -13,7 +13,7 @@ from recoup.engine.format.names import log_name
 from recoup.engine.keys.tickets import read_ticket
 from recoup.engine.log.bodies import ObjectRef as LoggedObject
 from recoup.engine.log.facts import Committed, Facts
-from recoup.engine.log.sets import Key, StoredSets, swept_keys
+from recoup.engine.log.sets import StoredSets, swept_keys
 from recoup.engine.replicate.copier import Copier, Wanted
 from recoup.engine.replicate.sets import Cursor, SetReader
 from recoup.engine.stores.base import Store
@@ -66,7 +66,7 @@ class PointCopier:
     def _missing(self, commit: Committed, inherited: list[LoggedObject]) -> Iterator[Wanted]:
         """What is not here. `inherited` takes what is here under another incarnation than 0."""
         bases = self._bases(commit)
-        known = Cursor(heapq.merge(*(self._keys(base) for base in bases)))
+        known = Cursor(heapq.merge(*(self._sets.known(base) for base in bases)))
         swept = Cursor(swept_keys(self._mine, self._swept))
         for wanted in self._sets.needed(commit):
             here, gone = known.highest(wanted.digest), swept.highest(wanted.digest)
@@ -87,14 +87,6 @@ class PointCopier:
         if commit.body.manifest in self._mine.commits:  # a REPLACE of a point that is here
             points[commit.body.manifest] = None
         return [self._mine.commits[point] for point in points if point in self._mine.commits]
-
-    def _keys(self, base: Committed) -> Iterator[Key]:
-        """What a point at the target needs there. If its set cannot be read there or at the source, it makes nothing known."""
-        try:
-            for wanted in self._sets.needed(base):
-                yield wanted.digest, wanted.at
-        except Integrity:
-            return
 
     def _is_damaged(self, digest: bytes, incarnation: int) -> bool:
         best = self._mine.candidates(LoggedObject(digest, incarnation))[0]

@@ -130,8 +130,7 @@ class _Run:
         """Everything that is offered, in the home's order."""
         if self._theirs.offered:
             self._progress.start("copying", bytes_total=0, files_total=0)
-        patient = True
-        try:
+        with self._copier:
             for offered in sorted(self._theirs.offered, key=lambda one: one.home_seq):
                 if not offered.point:
                     self._vault(offered)
@@ -139,11 +138,6 @@ class _Run:
                     self._point(offered)
                 elif offered.is_commit:
                     self._result.forgotten += 1
-        except BaseException as error:
-            patient = isinstance(error, Exception)
-            raise
-        finally:
-            self._copier.close(patient=patient)
 
     def _vault(self, offered: Offered) -> None:
         """What is about the whole vault: keys, rules, owners."""

@@ -48,6 +48,14 @@ class SetReader:
         for _, same in groupby(heapq.merge(sorted(apart), members, key=itemgetter(0)), key=itemgetter(0)):
             yield next(same)
 
+    def known(self, commit: Committed) -> Iterator[tuple[bytes, int]]:
+        """Digests and incarnations of what the point needs, sorted; a set that cannot be read to its end makes nothing more known."""
+        try:
+            for wanted in self.needed(commit):
+                yield wanted.digest, wanted.at
+        except Integrity:
+            return
+
     def _fetch(self, ref: ObjectRef) -> bytes:
         data = self._kept.get(ref.digest)
         if data is not None:

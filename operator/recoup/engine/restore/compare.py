@@ -18,6 +18,7 @@ from recoup.engine.records.content import Run, Scheme, unit_spans
 from recoup.engine.records.tree import Entry, FileType, WireEntry, printable
 from recoup.engine.restore.attributes import apply, apply_to_symlink, differences, xattr_differences
 from recoup.engine.restore.files import Hands
+from recoup.engine.source.files import read_into
 from recoup.errors import Integrity
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -205,7 +206,7 @@ class Comparer:
                 if length >= len(framed):
                     framed = self._buffer.take(length)
                 part = framed[: 1 + length]
-                if _fill(fd, part[1:], offset) != length or framed_id(self._id_key, part) != unit:
+                if read_into(fd, part[1:], offset) != length or framed_id(self._id_key, part) != unit:
                     raise differs(entry, f"its bytes {offset} to {offset + length} are not those of the recovery point")
                 compared += length
         return compared
@@ -220,20 +221,10 @@ class Comparer:
             if start >= end:
                 return
             part = view[: min(end - start, len(view))]
-            count = _fill(fd, part, start)
+            count = read_into(fd, part, start)
             if bytes(part[:count]) != bytes(count) or not count:
                 raise differs(entry, f"there is data from byte {start} on, where a hole should be")
             start += count
-
-
-def _fill(fd: int, view: memoryview, offset: int) -> int:
-    done = os.preadv(fd, [view], offset)
-    while 0 < done < len(view):
-        count = os.preadv(fd, [view[done:]], offset + done)
-        if not count:
-            break
-        done += count
-    return done
 
 
 def differs(entry: Entry, what: str) -> Integrity:

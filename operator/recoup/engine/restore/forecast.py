@@ -12,8 +12,9 @@ import time
 from dataclasses import dataclass, field
 
 from recoup.engine.blocks import RANGED_BELOW
-from recoup.engine.browse.sets import SetNodes, Sizes
+from recoup.engine.browse.sets import Sizes
 from recoup.engine.format.kinds import BlockKind, Kind
+from recoup.engine.log.sets import StoredSets
 from recoup.engine.points import OpenPoint, with_incarnation
 from recoup.engine.records.content import Run, iterate_runs
 from recoup.engine.records.nodes import ObjectRef
@@ -86,8 +87,8 @@ class Fetches:
 
     def __init__(self, point: OpenPoint, forecast: Forecast) -> None:
         self._point, self._forecast = point, forecast
-        nodes = SetNodes(point.objects.store, point.objects.keys.identity.vault_id)
-        self._sizes = Sizes(nodes, with_incarnation(point.commit.body, point.commit.body.object_set))
+        sets = StoredSets(point.objects.store, point.objects.keys.identity.vault_id)
+        self._sizes = Sizes(sets, with_incarnation(point.commit.body, point.commit.body.object_set))
         self._planner = Planner()
         self._sample: ObjectRef | None = None
 

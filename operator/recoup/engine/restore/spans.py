@@ -13,17 +13,6 @@ _STEP = 64 << 10
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def read_at(fd: int, view: memoryview, offset: int) -> int:
-    """Fill `view` from the file; how many bytes there were."""
-    done = 0
-    while done < len(view):
-        count = os.preadv(fd, [view[done:]], offset + done)
-        if not count:
-            break
-        done += count
-    return done
-
-
 def write_at(fd: int, data: memoryview, offset: int) -> None:
     """Write all of `data`."""
     while data:

@@ -23,7 +23,8 @@ from recoup.engine.records.nodes import Fetch
 from recoup.engine.records.tree import Entry, FileType
 from recoup.engine.restore.attributes import differences, xattr_differences
 from recoup.engine.restore.files import Hands
-from recoup.engine.restore.spans import dirt, read_at
+from recoup.engine.restore.spans import dirt
+from recoup.engine.source.files import read_into
 from recoup.errors import Invalid
 
 THREADS = 2
@@ -242,4 +243,4 @@ def _holds(fd: int, view: memoryview, id_key: bytes, offset: int, length: int, u
     if length > min(len(view), MAX_PLAIN_BYTES):
         return False  # no writer of ours makes such a unit
     part = view[:length]
-    return read_at(fd, part, offset) == length and block_id(id_key, BlockKind.DATA, part) == unit
+    return read_into(fd, part, offset) == length and block_id(id_key, BlockKind.DATA, part) == unit
