@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 import yaml
+from msgspec import structs
 
 from recoup.plan.actions import Create
 from recoup.plan.objects.claims import ClaimShape, build_target_claim
 from recoup.plan.objects.identity import Owner
 from recoup.plan.policy import PolicyObserved, plan_policy
 from tests.cluster.programs import program
-from tests.unit.plan.examples import CREATED, claim, condition, ended, location, namespace, policy, snapshot
+from tests.unit.plan.examples import AROUND, CREATED, claim, condition, ended, location, namespace, policy, snapshot
 
 Object = dict[str, Any]
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "argocd-health.yaml"
@@ -94,17 +95,13 @@ def test_a_message_of_any_characters_survives() -> None:
 def test_statuses_as_the_planner_writes_them() -> None:
     now = CREATED + timedelta(hours=2)
     subject = policy(schedule={"every": "1h"}, objectives={"rpo": "4h"})
-    observed = PolicyObserved(policy=subject, namespace=namespace(), location=location(), claims=(claim("data-0"),))
+    observed = PolicyObserved(around=AROUND, policy=subject, namespace=namespace(), location=location(), claims=(claim("data-0"),))
     assert health(subject | {"status": plan_policy(observed, CREATED).status})[0] == "Healthy"
-    broken = plan_policy(PolicyObserved(policy=subject, namespace=namespace(), claims=(claim("data-0"),)), now)
+    broken = plan_policy(PolicyObserved(around=AROUND, policy=subject, namespace=namespace(), claims=(claim("data-0"),)), now)
     assert health(subject | {"status": broken.status})[0] == "Degraded"
     point = snapshot("shop", created=CREATED, status=ended(CREATED))
-    late = plan_policy(PolicyObserved(**{**observed_fields(observed), "snapshots": (point,)}), now + timedelta(hours=9))
+    late = plan_policy(structs.replace(observed, snapshots=(point,)), now + timedelta(hours=9))
     assert health(subject | {"status": late.status})[0] == "Degraded"
-
-
-def observed_fields(observed: PolicyObserved) -> dict[str, Any]:
-    return {"policy": observed.policy, "namespace": observed.namespace, "location": observed.location, "claims": observed.claims}
 
 
 def test_what_a_policy_makes_does_not_look_like_argo_cds_own() -> None:
@@ -113,7 +110,7 @@ def test_what_a_policy_makes_does_not_look_like_argo_cds_own() -> None:
         "labels": dict(TRACKING),
         "annotations": {"argocd.argoproj.io/tracking-id": "shop:recoup.dev/BackupPolicy:shop/shop"},
     }
-    observed = PolicyObserved(policy=subject, namespace=namespace(), location=location(), claims=(claim("data-0"),))
+    observed = PolicyObserved(around=AROUND, policy=subject, namespace=namespace(), location=location(), claims=(claim("data-0"),))
     plan = plan_policy(observed, CREATED + timedelta(hours=1))
     [made] = [action.object["metadata"] for action in plan.actions if isinstance(action, Create)]
     assert not TRACKING.keys() & made["labels"].keys()

@@ -49,7 +49,7 @@ class WholeController(Controller):
         catalogues = cast("Catalogues", self.bucket)
         return {
             **super()._reconcilers(reader, ledger),
-            "BackupPolicy": PolicyReconciler(reader, ledger),
+            "BackupPolicy": PolicyReconciler(reader, catalogues, ledger),
             "BackupLocation": LocationReconciler(reader, catalogues, ledger),
         }
 

@@ -22,6 +22,11 @@ POLICY = f"{GROUP}/policy"
 """On a BackupSnapshot: the name of its policy, cut and hashed if it is too long for a label value."""
 RUN = f"{GROUP}/run"
 """Annotation on a mover pod: the run file, shown to the container by a downwardAPI volume."""
+UPKEEP = f"{GROUP}/upkeep"
+"""On an upkeep Job and its Pod: which task it does (plan/upkeep.py)."""
+UPKEEP_VAULT = f"{GROUP}/upkeep-vault"
+UPKEEP_NAMESPACE = f"{GROUP}/upkeep-namespace"
+"""The namespace whose vault it is, cut and hashed as needed: its policies are waiting to hear of it."""
 
 
 class Operator(StrEnum):

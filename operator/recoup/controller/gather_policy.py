@@ -1,4 +1,7 @@
-"""Reads for one BackupPolicy."""
+"""Reads for one BackupPolicy: its runs and claims, its vault's keys and upkeep, and the vault's recovery points at each location.
+
+Catalogues come last, and fresh where an upkeep Job has ended: a Job seen as finished has then had its entries looked for.
+"""
 
 from __future__ import annotations
 
@@ -6,34 +9,84 @@ from datetime import datetime
 
 from msgspec import structs
 
+from recoup.api.backuplocation import BackupLocation
+from recoup.api.labels import OWNER_UID, UPKEEP_NAMESPACE
+from recoup.api.names import label_value
+from recoup.api.objects import decode
+from recoup.controller.catalogues import Catalogues
 from recoup.controller.gather import Reader
+from recoup.controller.gather_keys import VaultKeys, observe_keys
+from recoup.controller.gather_snapshot import read_catalogue
 from recoup.controller.kube import Object
 from recoup.controller.ledger import FailureLedger
 from recoup.controller.resources import LOCATION, SNAPSHOT
 from recoup.plan.actions import Plan
-from recoup.plan.policy import PolicyObserved, plan_policy
+from recoup.plan.observed import ApiFailure, Catalogue
+from recoup.plan.policy import PolicyObserved, plan_policy, wants_catalogues
+from recoup.plan.snapshot_resolve import home_vault
+
+CATALOGUE_FOR = 600.0
+"""Seconds for which one read of a location's log serves a policy, while no upkeep Job ends there."""
 
 
 class PolicyReconciler:
     """Gather and plan of BackupPolicies."""
 
-    def __init__(self, reader: Reader, ledger: FailureLedger) -> None:
-        self._reader, self._ledger = reader, ledger
+    def __init__(self, reader: Reader, catalogues: Catalogues, ledger: FailureLedger) -> None:
+        self._reader, self._catalogues, self._ledger = reader, catalogues, ledger
 
-    def observe(self, obj: Object, now: datetime, *, sure: bool = False) -> PolicyObserved:  # noqa: ARG002  # not by the time
+    def observe(self, obj: Object, now: datetime, *, sure: bool = False) -> PolicyObserved:
         reader, metadata = self._reader.at_server if sure else self._reader, obj["metadata"]
         snapshots = reader.kube.list(SNAPSHOT, metadata["namespace"])
-        return PolicyObserved(
+        namespace = reader.namespace(metadata["namespace"])
+        locations = self._locations(reader, obj)
+        home = locations.get(obj["spec"]["locations"][0]["name"])
+        vault = home_vault(decode(BackupLocation, home), namespace["metadata"]["uid"]) if home and namespace else None
+        keys = observe_keys(self._reader, self._catalogues, vault, now) if vault else VaultKeys()
+        upkeep = reader.jobs_and_pods(f"{UPKEEP_NAMESPACE}={label_value(metadata['namespace'])}")
+        observed = PolicyObserved(
             policy=obj,
-            namespace=reader.namespace(metadata["namespace"]),
-            location=reader.optional(LOCATION, None, obj["spec"]["locations"][0]["name"]),
+            around=reader.around,
+            namespace=namespace,
+            location=home,
+            locations=locations,
             snapshots=tuple(item for item in snapshots if item["spec"]["policyRef"]["name"] == metadata["name"]),
             claims=reader.claims(metadata["namespace"]),
+            vault=vault,
+            vault_ready=keys.ready,
+            keys_jobs=keys.jobs,
+            upkeep_jobs=upkeep,
+            progress=self._reader.progress_of(upkeep, now),
+            warnings=keys.warnings | reader.warnings_of(upkeep, now),
             failures=self._ledger.of(metadata["uid"]),
         )
+        return self._with_catalogues(observed, now) if wants_catalogues(observed) else observed
 
     def plan(self, observed: PolicyObserved, now: datetime) -> Plan:
         return plan_policy(observed, now)
 
     def with_failures(self, observed: PolicyObserved, obj: Object) -> PolicyObserved:
         return structs.replace(observed, failures=self._ledger.of(obj["metadata"]["uid"]))
+
+    def _locations(self, reader: Reader, obj: Object) -> dict[str, Object]:
+        found = {item["name"]: reader.optional(LOCATION, None, item["name"]) for item in obj["spec"]["locations"]}
+        return {name: location for name, location in found.items() if location is not None}
+
+    def _with_catalogues(self, observed: PolicyObserved, now: datetime) -> PolicyObserved:
+        assert observed.vault is not None
+        catalogues: dict[str, Catalogue] = {}
+        failures: dict[str, ApiFailure] = {}
+        for name, location in observed.locations.items():
+            age = 0.0 if _has_ended(observed.upkeep_jobs, location) else CATALOGUE_FOR
+            catalogue, failure = read_catalogue(self._catalogues, location, observed.vault, now, max_age=age)
+            if catalogue is not None:
+                catalogues[name] = catalogue
+            if failure is not None:
+                failures[name] = failure
+        return structs.replace(observed, catalogues=catalogues, catalogue_failures=failures)
+
+
+def _has_ended(upkeep: tuple[Object, ...], location: Object) -> bool:
+    """An upkeep Job at this location is over: its entries are to be looked for."""
+    mine = (thing for thing in upkeep if thing["metadata"]["labels"].get(OWNER_UID) == location["metadata"]["uid"])
+    return any((thing.get("status") or {}).get("conditions") for thing in mine if thing["kind"] == "Job")

@@ -16,6 +16,7 @@ from recoup.api.objects import decode
 from recoup.controller import failures
 from recoup.controller.catalogues import Catalogues
 from recoup.controller.gather import Reader
+from recoup.controller.gather_keys import VaultKeys, observe_keys
 from recoup.controller.kube import Object
 from recoup.controller.ledger import FailureLedger
 from recoup.controller.resources import JOB, LOCATION, POD, POLICY, PVC, VOLUME_SNAPSHOT, VOLUME_SNAPSHOT_CONTENT
@@ -71,8 +72,7 @@ class SnapshotReconciler:
         policy = reader.optional(POLICY, own, obj["spec"]["policyRef"]["name"])
         location = reader.optional(LOCATION, None, location_name(obj, policy))
         vault = vault_of(obj, namespace, location)
-        keys_jobs = self._reader.jobs_and_pods(f"{VAULT}={vault}") if vault is not None else ()
-        ready = vault is not None and not _is_to_begin(keys_jobs) and self._catalogues.has_keys(vault)
+        keys = observe_keys(self._reader, self._catalogues, vault, now) if vault is not None else VaultKeys()
         return SnapshotObserved(
             snapshot=obj,
             around=reader.around,
@@ -80,9 +80,9 @@ class SnapshotReconciler:
             policy=policy,
             location=location,
             claims=reader.claims(own),
-            keys_jobs=keys_jobs if not ready else (),
-            vault_ready=ready,
-            warnings=reader.warnings_of(keys_jobs, now) if not ready else {},
+            keys_jobs=keys.jobs if not keys.ready else (),
+            vault_ready=keys.ready,
+            warnings=keys.warnings,
         )
 
     def _observe_work(self, reader: Reader, obj: Object, status: BackupSnapshotStatus, now: datetime) -> SnapshotObserved:
@@ -157,14 +157,6 @@ def _all_at_work(status: BackupSnapshotStatus, observed: SnapshotObserved, now: 
     return bool(status.volumes) and all(
         volume.state is VolumeState.UPLOADING and volume_label(volume.uid) in running for volume in status.volumes
     )
-
-
-def _is_to_begin(keys_jobs: tuple[Object, ...]) -> bool:
-    """There is a keys Job whose container has not run yet: its Secrets need not be asked for."""
-    pods = [child for child in keys_jobs if child["kind"] == POD.kind]
-    jobs = [child for child in keys_jobs if child["kind"] == JOB.kind]
-    begun = any((pod.get("status") or {}).get("phase") not in (None, "Pending") for pod in pods)
-    return not begun and any(not (job.get("status") or {}).get("conditions") for job in jobs)
 
 
 def _is_to_be_cut(status: BackupSnapshotStatus, stored: tuple[Object, ...], owner_uid: str, movers_namespace: str) -> bool:

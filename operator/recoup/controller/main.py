@@ -78,7 +78,7 @@ def build_reconcilers(reader: Reader, catalogues: Catalogues, ledger: FailureLed
     """One per kind."""
     return {
         LOCATION.kind: LocationReconciler(reader, catalogues, ledger),
-        POLICY.kind: PolicyReconciler(reader, ledger),
+        POLICY.kind: PolicyReconciler(reader, catalogues, ledger),
         SNAPSHOT.kind: SnapshotReconciler(reader, catalogues, ledger),
         RESTORE.kind: RestoreReconciler(reader, catalogues, ledger),
     }

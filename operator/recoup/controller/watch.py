@@ -14,7 +14,8 @@ from typing import Any
 
 import kopf
 
-from recoup.api.labels import MANAGED_BY, MANAGER, OWNER_KIND, OWNER_NAME, OWNER_NAMESPACE, OWNER_UID
+from recoup.api.labels import MANAGED_BY, MANAGER, OWNER_KIND, OWNER_NAME, OWNER_NAMESPACE, OWNER_UID, UPKEEP_NAMESPACE
+from recoup.api.names import label_value
 from recoup.controller.cache import KINDS, OURS, Cache
 from recoup.controller.resources import (
     JOB,
@@ -123,9 +124,10 @@ class Router:
                 return
         self._wake((POLICY.kind, SNAPSHOT.kind, RESTORE.kind))
 
-    def _wake(self, kinds: tuple[str, ...]) -> None:
+    def _wake(self, kinds: tuple[str, ...], *, namespace: str | None = None) -> None:
+        """namespace: as in a label; None for all."""
         for uid, (key, _) in list(self._seen.items()):
-            if key.kind in kinds and uid not in self._over:
+            if key.kind in kinds and uid not in self._over and namespace in (None, label_value(key.namespace)):
                 self._changed(key, SETTLE)
 
     def _tell_policy(self, key: Key, event: str | None, body: Body) -> None:
@@ -155,11 +157,14 @@ class Router:
         if kind == VOLUME_SNAPSHOT_CONTENT.kind and OWNER_UID not in labels:  # the snapshot controller's own, of a snapshot of ours
             ref = body["spec"].get("volumeSnapshotRef") or {}
             labels = self._snapshot_labels(ref.get("namespace") or "", ref.get("name") or "")
+        if UPKEEP_NAMESPACE in labels:  # it belongs to the location, but policies asked for it
+            self._wake((POLICY.kind,), namespace=labels[UPKEEP_NAMESPACE])
+            return
         key = self.owner_of(labels)
         if key is not None:
             self._changed(key, delay)
-        if VAULT in labels:  # a keys Job belongs to the location, but runs wait for it
-            self._wake((SNAPSHOT.kind,))
+        if VAULT in labels:  # a keys Job belongs to the location too, and policies and runs wait for it
+            self._wake((POLICY.kind, SNAPSHOT.kind))
 
     def owner_of(self, labels: dict[str, str]) -> Key | None:
         known = self._seen.get(labels.get(OWNER_UID) or labels.get(RESTORED_BY, ""))

@@ -23,6 +23,7 @@ from recoup.plan.objects.identity import COMPONENT, Owner
 from recoup.plan.objects.jobs import build_probe_job
 from recoup.plan.observed import ApiFailure, FailureKey, Surroundings
 from recoup.plan.refusals import admit
+from recoup.plan.upkeep import is_upkeep
 from recoup.plan.volume_view import delete, is_going
 
 PROBE_AGAIN = timedelta(days=7)
@@ -120,7 +121,8 @@ def pin_vaults(pinned: tuple[Vault, ...], seen: tuple[Vault, ...]) -> tuple[tupl
 def _probe(location: BackupLocation, observed: LocationObserved, now: datetime) -> Step:
     """Start a probe that is due, read the result of one that ended, remove one whose result is in the status."""
     last = location.status.last_probe
-    jobs = [child for child in observed.children if child["kind"] == "Job" and child["metadata"]["labels"].get(COMPONENT) == "mover"]
+    movers = [child for child in observed.children if child["kind"] == "Job" and child["metadata"]["labels"].get(COMPONENT) == "mover"]
+    jobs = [job for job in movers if not is_upkeep(job)]
     read = [job for job in jobs if last is not None and job["metadata"]["name"] == last.job]
     removals = tuple(delete(job) for job in read if not is_going(job))
     unread = [job for job in jobs if job not in read]

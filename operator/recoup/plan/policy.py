@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from recoup.api.backuplocation import CONFORMANT, BackupLocation
+from recoup.api.backuplocation import CONFORMANT, REACHABLE, BackupLocation
 from recoup.api.backuppolicy import KIND, BackupPolicy, BackupPolicyStatus, Coverage, LastSuccess
 from recoup.api.backupsnapshot import KIND as SNAPSHOT_KIND
 from recoup.api.backupsnapshot import STORED, BackupSnapshot, Trigger, VolumeState
@@ -22,12 +22,14 @@ from recoup.plan.access import Refusal, check_namespace
 from recoup.plan.actions import Create, Object, Plan
 from recoup.plan.conditions import transition_notes
 from recoup.plan.ledger import SUSPENDED, Before, Ledger, Obstacles, Timetable, keep_ledger, ran, with_run
-from recoup.plan.observed import ApiFailure, FailureKey
+from recoup.plan.observed import ApiFailure, Catalogue, FailureKey, Progress, Surroundings
 from recoup.plan.policy_conditions import Judged, judge_policy
 from recoup.plan.protection import judge_rpo, newest_points, next_point
 from recoup.plan.refusals import Admitted, admit
 from recoup.plan.schedule import deadline_of, delay_of, describe, read_schedule
 from recoup.plan.selection import select_claims
+from recoup.plan.upkeep import Task, Upkeep, UpkeepObserved, plan_upkeep
+from recoup.plan.vault_keys import KeysStep, drop_finished_keys_jobs, provide_keys
 
 _POLL = 30.0
 """Seconds between looks while a due slot is held up: no event tells a policy that its obstacle is gone."""
@@ -40,18 +42,37 @@ class PolicyObserved(Struct, frozen=True, kw_only=True):
     """All that decides the next step of one BackupPolicy.
 
     policy: the BackupPolicy, fresh. namespace: its Namespace, or None if it is gone.
-    location: the BackupLocation that spec.locations[0] names, or None.
+    location: the BackupLocation that spec.locations[0] names, or None. locations: all that spec.locations names and that exist, by name.
     snapshots: every BackupSnapshot of the namespace whose spec.policyRef names this policy.
     claims: every PVC of the namespace.
+    vault: the namespace's vault at its home. vault_ready, keys_jobs: as in SnapshotObserved.
+    upkeep_jobs: Jobs and Pods of the upkeep of this namespace's vaults, whichever policy asked for them.
+    catalogues, catalogue_failures: by location, of `vault`, where wants_catalogues says so.
+    progress: by Pod name. warnings: by uid, the newest Warning Event about one of these Pods.
     failures: the last API error per object of this owner, dropped once the write succeeded.
     """
 
     policy: Object
+    around: Surroundings
     namespace: Object | None = None
     location: Object | None = None
+    locations: dict[str, Object] = {}
     snapshots: tuple[Object, ...] = ()
     claims: tuple[Object, ...] = ()
+    vault: str | None = None
+    vault_ready: bool = False
+    keys_jobs: tuple[Object, ...] = ()
+    upkeep_jobs: tuple[Object, ...] = ()
+    catalogues: dict[str, Catalogue] = {}
+    catalogue_failures: dict[str, ApiFailure] = {}
+    progress: dict[str, Progress] = {}
+    warnings: dict[str, str] = {}
     failures: dict[FailureKey, ApiFailure] = {}
+
+
+def wants_catalogues(observed: PolicyObserved) -> bool:
+    """Whether this look needs the vault's recovery points at the policy's locations; `observed` is complete but for them."""
+    return observed.vault_ready and len(observed.locations) > 1
 
 
 def plan_policy(observed: PolicyObserved, now: datetime) -> Plan:
@@ -70,6 +91,9 @@ def plan_policy(observed: PolicyObserved, now: datetime) -> Plan:
     except Invalid as error:
         fault = Refusal(error.reason, str(error))
     hold = fault or _hold(policy, location, observed.namespace, selected)
+    keys = _provide_keys(policy, location, observed, now) if hold is None else None
+    if keys is not None and keys.failed:
+        hold = Refusal(keys.reason, keys.message)
     active = next((snapshot.metadata.name for snapshot in snapshots if not is_finished(snapshot)), None)
     obstacles = Obstacles(suspended=policy.spec.suspend, hold=hold, active=active)
     ledger = keep_ledger(timetable, _before(policy), snapshots, obstacles, now=now)
@@ -89,8 +113,15 @@ def plan_policy(observed: PolicyObserved, now: datetime) -> Plan:
     rpo = judge_rpo(policy, status.conditions, volumes, selected, next_point(policy, snapshots, ledger, now), now)
     status = structs.replace(status, conditions=rpo.conditions, rpo=rpo.state, volumes=volumes)
     notes = transition_notes(policy.status.conditions, status.conditions)
-    again = admitted.again or _again(ledger, status, rpo.changes_at, now)
-    return Plan(actions=admitted.actions, status=encode(status), events=notes, requeue_after=again)
+    upkeep = _keep_up(observed, now)
+    made = keys.actions if keys is not None else drop_finished_keys_jobs(observed)
+    waits = (admitted.again or _again(ledger, status, rpo.changes_at, now), keys.again if keys else None, upkeep.again)
+    return Plan(
+        actions=(*admitted.actions, *admit(made, observed.failures, now).actions, *upkeep.actions),
+        status=encode(status),
+        events=notes,
+        requeue_after=min((wait for wait in waits if wait is not None), default=None),
+    )
 
 
 def is_finished(snapshot: BackupSnapshot) -> bool:
@@ -128,6 +159,33 @@ def _hold(policy: BackupPolicy, location: BackupLocation | None, namespace: Obje
     if not selected:
         return Refusal("NoVolumesSelected", "spec.selector selects no PersistentVolumeClaim of this namespace; create one, or change it")
     return None
+
+
+def _provide_keys(policy: BackupPolicy, location: BackupLocation | None, observed: PolicyObserved, now: datetime) -> KeysStep | None:
+    """The vault's keys are made as soon as the home can be used, so that the first run finds them; None if they are there, or it can't."""
+    if observed.vault is None or observed.vault_ready or policy.spec.suspend or location is None:
+        return None
+    if not all(is_true(location.status.conditions, kind) for kind in (REACHABLE, CONFORMANT)):
+        return None
+    assert observed.namespace is not None
+    namespace = observed.namespace["metadata"]
+    return provide_keys(observed, location, vault=observed.vault, namespace=namespace["name"], namespace_uid=namespace["uid"], now=now)
+
+
+def _keep_up(observed: PolicyObserved, now: datetime) -> Upkeep:
+    """What the vault needs besides backups, in order of importance."""
+    if observed.vault is None or not observed.vault_ready:
+        return Upkeep()
+    wanted: list[Task] = []
+    around = UpkeepObserved(
+        vault=observed.vault,
+        locations=tuple(decode(BackupLocation, location) for location in observed.locations.values()),
+        things=observed.upkeep_jobs,
+        progress=observed.progress,
+        warnings=observed.warnings,
+        failures=observed.failures,
+    )
+    return plan_upkeep(wanted, around, now)
 
 
 def _before(policy: BackupPolicy) -> Before:

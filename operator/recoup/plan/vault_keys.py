@@ -1,10 +1,12 @@
 """Before the first run of a vault: the keys Job, which makes or unwraps its keyring and hands each role its part.
 
-All runs that need the vault make the same Job (its owner is the location), so it does not matter who comes first. The vault is ready when
+The policy asks for it as soon as its home can be used, so that the first run finds the keys, and a person learns at once of a key that is
+missing or wrong. It and all runs make the same Job (its owner is the location): it does not matter who comes first. The vault is ready when
 its catalogue Secret is there, which the Job writes last; the Job itself is removed by whoever sees it done.
 """
 
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -13,7 +15,7 @@ from recoup.plan.actions import Action, Create, Object
 from recoup.plan.movers import MoverState, judge_mover, pod_of
 from recoup.plan.objects.identity import Owner
 from recoup.plan.objects.jobs import build_keys_job
-from recoup.plan.observed import SnapshotObserved
+from recoup.plan.observed import Surroundings
 from recoup.plan.volume_view import delete, is_going
 
 _POLL = 2.0
@@ -26,22 +28,39 @@ _PAUSE = timedelta(seconds=60)
 """After a failure that a person has to mend (a key that is missing or wrong): tried again all the same, because then it just works."""
 
 
+class KeysObserved(Protocol):
+    """What a look at a run, or at a policy before its first run, tells of the vault's keys."""
+
+    @property
+    def around(self) -> Surroundings: ...
+
+    @property
+    def keys_jobs(self) -> tuple[Object, ...]: ...
+
+    @property
+    def vault_ready(self) -> bool: ...
+
+    @property
+    def warnings(self) -> dict[str, str]: ...
+
+
 class KeysStep(Struct, frozen=True):
-    """What to do about the vault's keys, and why the run waits."""
+    """What to do about the vault's keys, and why the run waits. failed: they could not be made, and mostly a person has to act."""
 
     actions: tuple[Action, ...]
     reason: str
     message: str
     again: float
+    failed: bool = False
 
 
-def drop_finished_keys_jobs(observed: SnapshotObserved) -> tuple[Action, ...]:
+def drop_finished_keys_jobs(observed: KeysObserved) -> tuple[Action, ...]:
     """With the keys in place no keys Job of the vault is needed any more."""
     return tuple(delete(job) for job in _jobs(observed) if not is_going(job)) if observed.vault_ready else ()
 
 
 def provide_keys(
-    observed: SnapshotObserved, location: BackupLocation, *, vault: str, namespace: str, namespace_uid: str, now: datetime
+    observed: KeysObserved, location: BackupLocation, *, vault: str, namespace: str, namespace_uid: str, now: datetime
 ) -> KeysStep:
     """The next step towards a vault with keys; called while there are none."""
     job = next(iter(_jobs(observed)), None)
@@ -65,9 +84,9 @@ def provide_keys(
     message = f"the vault's keys could not be made: {verdict.message}"
     left = (verdict.since or now) + (_PAUSE_RETRYABLE if verdict.retry else _PAUSE) - now
     if left > timedelta(0):
-        return KeysStep((), verdict.reason, message, left.total_seconds())
-    return KeysStep(remove, verdict.reason, message, _POLL)
+        return KeysStep((), verdict.reason, message, left.total_seconds(), failed=True)
+    return KeysStep(remove, verdict.reason, message, _POLL, failed=True)
 
 
-def _jobs(observed: SnapshotObserved) -> tuple[Object, ...]:
+def _jobs(observed: KeysObserved) -> tuple[Object, ...]:
     return tuple(thing for thing in observed.keys_jobs if thing["kind"] == "Job")

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from recoup.plan.observed import Surroundings
+
 Object = dict[str, Any]
+AROUND = Surroundings(image="recoup:test")
 
 CREATED = datetime(2026, 11, 1, 12, 0, 30, tzinfo=UTC)
 S3 = {"bucket": "acme-backups", "prefix": "prod", "credentialsSecretRef": {"name": "frankfurt-s3"}}

@@ -11,11 +11,10 @@ from recoup.api.objects import Reference, decode
 from recoup.plan.actions import Create, Delete, EventType, Plan
 from recoup.plan.location import LocationObserved, pin_vaults, plan_location, settings_hash
 from recoup.plan.location_conditions import Reading, count_keys
-from recoup.plan.observed import ApiFailure, Surroundings
-from tests.unit.plan.examples import TWO_KEYS, Object, location, text
+from recoup.plan.observed import ApiFailure
+from tests.unit.plan.examples import AROUND, TWO_KEYS, Object, location, text
 
 NOW = datetime(2026, 11, 1, 13, tzinfo=UTC)
-AROUND = Surroundings(image="recoup:test")
 ANSWERS = Reading(repository_id="ab" * 16)
 AWAY = Reading("LocationUnreachable", "bucket acme-backups at minio cannot be reached")
 VAULT = Vault(id="a" * 32, namespace="shop", namespace_uid="shop-uid", fingerprint="recoupvault1a")

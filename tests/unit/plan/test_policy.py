@@ -12,7 +12,7 @@ from recoup.plan.actions import Create, Plan
 from recoup.plan.observed import ApiFailure
 from recoup.plan.policy import PolicyObserved, plan_policy
 from recoup.plan.schedule import delay_of, read_schedule, slots_between
-from tests.unit.plan.examples import CREATED, Object, claim, condition, ended, location, namespace, policy, snapshot, text
+from tests.unit.plan.examples import AROUND, CREATED, Object, claim, condition, ended, location, namespace, policy, snapshot, text
 
 HOURLY: Object = {"cron": "0 * * * *"}
 SEEN: Object = {"observedGeneration": 1, "conditions": [condition("Ready", "True", "Protected")]}
@@ -24,7 +24,7 @@ def at(hour: int, minute: int = 0, second: int = 0, day: int = 1) -> datetime:
 
 def look(subject: Object, now: datetime, **observed: Any) -> Plan:
     defaults: dict[str, Any] = {"namespace": namespace(), "location": location(), "claims": (claim("data-0"),)}
-    return plan_policy(PolicyObserved(policy=subject, **defaults | observed), now)
+    return plan_policy(PolicyObserved(around=AROUND, policy=subject, **defaults | observed), now)
 
 
 def created(plan: Plan) -> list[str]:
@@ -294,3 +294,40 @@ def test_every_slot_is_accounted_for_once_whatever_happens(schedule: Object, loo
     ran = {entry["slot"] for entry in entries if entry["result"] == "Ran"}
     assert ran == set(slots)
     assert sum(entry.get("slots", 1) for entry in entries) == len(due)
+
+
+def keys_jobs(plan: Plan) -> list[Object]:
+    return [action.object for action in plan.actions if isinstance(action, Create) and action.kind == "Job"]
+
+
+def test_the_vaults_keys_are_made_before_the_first_run() -> None:
+    subject = policy(schedule={"every": "1h"})
+    assert len(keys_jobs(look(subject, CREATED, vault="ab" * 16))) == 1
+    assert keys_jobs(look(subject, CREATED, vault="ab" * 16, vault_ready=True)) == []
+
+
+@pytest.mark.parametrize(
+    "observed",
+    [
+        pytest.param({"location": location(status={})}, id="a home that was not probed"),
+        pytest.param({"claims": ()}, id="nothing to protect"),
+        pytest.param({"location": location(spec={"allowedNamespaces": {"matchLabels": {"zone": "eu"}}})}, id="not allowed there"),
+    ],
+)
+def test_no_keys_are_made_for_a_policy_that_cannot_run(observed: dict[str, Any]) -> None:
+    assert keys_jobs(look(policy(schedule={"every": "1h"}), CREATED, vault="ab" * 16, **observed)) == []
+
+
+def test_keys_that_cannot_be_made_are_told_before_anything_is_due() -> None:
+    subject = policy(schedule={"every": "1h"})
+    (job,) = keys_jobs(look(subject, CREATED, vault="ab" * 16))
+    job["metadata"] |= {"uid": "keys-job", "creationTimestamp": text(CREATED)}
+    job["status"] = {"conditions": [{"type": "Failed", "status": "True", "lastTransitionTime": text(CREATED)}]}
+    ended_pod = {"terminated": {"exitCode": 40, "finishedAt": text(CREATED), "message": '{"reason": "WrongKey", "message": "no key fits"}'}}
+    labels = {"batch.kubernetes.io/job-name": job["metadata"]["name"]}
+    pod = {"kind": "Pod", "metadata": {"name": "p", "uid": "p", "labels": labels}, "status": {"containerStatuses": [{"state": ended_pod}]}}
+    found = look(subject, CREATED, vault="ab" * 16, keys_jobs=(job, pod))
+    assert found.status is not None
+    ready = next(item for item in found.status["conditions"] if item["type"] == "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "WrongKey")
+    assert "no key fits" in ready["message"]

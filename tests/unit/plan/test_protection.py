@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from recoup.plan.actions import Plan
 from recoup.plan.policy import PolicyObserved, plan_policy
-from tests.unit.plan.examples import CREATED, Object, claim, ended, location, namespace, policy, snapshot, text
+from tests.unit.plan.examples import AROUND, CREATED, Object, claim, ended, location, namespace, policy, snapshot, text
 
 RPO: Object = {"rpo": "4h"}
 HOURLY: Object = {"every": "1h"}
@@ -20,7 +20,7 @@ def at(hour: int, minute: int = 0) -> datetime:
 
 
 def look(subject: Object, now: datetime, *points: Object, claims: tuple[Object, ...] = (claim("data-0"),)) -> Plan:
-    observed = PolicyObserved(policy=subject, namespace=namespace(), location=location(), claims=claims, snapshots=points)
+    observed = PolicyObserved(around=AROUND, policy=subject, namespace=namespace(), location=location(), claims=claims, snapshots=points)
     return plan_policy(observed, now)
 
 
