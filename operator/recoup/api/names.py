@@ -65,6 +65,11 @@ def writer_secret(vault: str) -> str:
     return f"writer-{vault}"
 
 
+def maintenance_secret(vault: str) -> str:
+    """Name of the Secret with the keys that forget, pin and prune, in the movers' namespace."""
+    return f"maintenance-{vault}"
+
+
 def catalogue_secret(vault: str) -> str:
     """Secret in the system namespace with the keys that read catalogue records and nothing else."""
     return f"catalogue-{vault}"

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recoup.cli.options import KeyOptions, Location, key_options, location_options, output_option, report_option
+from recoup.cli.maintenance import MaintenanceOptions, maintenance_options
+from recoup.cli.options import Location, location_options, output_option, report_option
 from recoup.errors import Usage
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ COUNT = click.IntRange(0, 100_000)
 
 @click.command()
 @location_options
-@key_options
+@maintenance_options
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @click.option("--last", type=COUNT, default=0, metavar="N", help="Keep the newest N.")
 @click.option("--hourly", type=COUNT, default=0, metavar="N", help="Keep the newest of each of the last N hours that have one.")
@@ -76,7 +77,7 @@ COUNT = click.IntRange(0, 100_000)
 @output_option
 def command(
     location: Location,
-    keys: KeyOptions,
+    keys: MaintenanceOptions,
     ids: tuple[str, ...],
     zone: tzinfo,
     policies: tuple[str, ...],
@@ -107,18 +108,18 @@ def command(
     wanted = Rules(**rules)
     _check(wanted, ids, policies, volumes, policy_generation)
     with reporting(report) as summary:
-        unlocked = keys.unlock(location.open())
-        state = unlocked.log.state
+        vault = keys.open(location.open())
+        state = vault.log.state
         judged: list[Judged] = []
         if ids:
-            gone = list(dict.fromkeys(find_point(unlocked, ident).body.manifest.hex() for ident in ids))
+            gone = list(dict.fromkeys(find_point(vault, ident).body.manifest.hex() for ident in ids))
         else:
-            judged = judge(state, points_of(state, unlocked.reader), wanted, zone, policies=policies, volumes=volumes)
+            judged = judge(state, points_of(state, vault.keys), wanted, zone, policies=policies, volumes=volumes)
             gone = [one.point.id for one in judged if not one.decision.keep]
         if not dry_run:
             acting = policies[0] if policy_generation else ""
             rule = "named by a person" if ids else wanted.describe()
-            forget(unlocked.log, unlocked.maintenance.signer, gone, rule, policy_uid=acting, policy_generation=policy_generation or 0)
+            forget(vault.log, vault.keys.signer, gone, rule, policy_uid=acting, policy_generation=policy_generation or 0)
         summary.message = f"{len(gone)} recovery points {'would be ' if dry_run else ''}forgotten"
         _print(judged, gone, output, explain=explain, dry_run=dry_run)
 

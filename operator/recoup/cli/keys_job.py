@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--vault", required=True, metavar="HEX", help="The vault to make or to open.")
 @click.option("--namespace", required=True, help="The namespace whose vault it is.")
 @click.option("--namespace-uid", required=True, help="Its uid: a namespace made anew under the name gets another vault.")
-@click.option("--writer-namespace", required=True, help="Where movers run: gets the Secret writer-HEX.")
+@click.option("--writer-namespace", required=True, help="Where movers run: gets the Secrets writer-HEX and maintenance-HEX.")
 @click.option("--catalogue-namespace", required=True, help="Where the controller runs: gets the Secret catalogue-HEX.")
 @report_option
 def command(
@@ -84,20 +84,22 @@ def make_keys(
 def hand_out(
     provisioned: Provisioned, vault: str, namespace: str, namespace_uid: str, writer_namespace: str, catalogue_namespace: str
 ) -> None:
-    """Write both Secrets, the catalogue's last.
+    """Write the three Secrets, the catalogue's last: it says which roles got theirs.
 
-    The writer's is of no use once its namespace is gone, and goes with it. The catalogue's stays: with it a restore elsewhere finds the
-    recovery points of a namespace that is no more.
+    Those of writer and maintenance are of no use once their namespace is gone, and go with it. The catalogue's stays: with it a restore
+    elsewhere finds the recovery points of a namespace that is no more.
     """
-    from recoup.api.names import catalogue_secret, writer_secret
-    from recoup.controller.handout import FINGERPRINT, NAMESPACE, NAMESPACE_UID, build_role_secret, write_secret
+    from recoup.api.names import catalogue_secret, maintenance_secret, writer_secret
+    from recoup.controller.handout import FINGERPRINT, NAMESPACE, NAMESPACE_UID, ROLES, build_role_secret, handed_out, write_secret
     from recoup.controller.kube import ApiServer, load_configuration
 
     kube = ApiServer(load_configuration())
-    annotations = {FINGERPRINT: provisioned.fingerprint, NAMESPACE: namespace, NAMESPACE_UID: namespace_uid}
+    annotations = {FINGERPRINT: provisioned.fingerprint, NAMESPACE: namespace, NAMESPACE_UID: namespace_uid, ROLES: handed_out()}
+    with_namespace = (namespace, namespace_uid)
     repository = provisioned.catalogue.identity.repo_id.hex()
     for name, place, files, goes_with in (
-        (writer_secret(vault), writer_namespace, provisioned.writer.to_files(), (namespace, namespace_uid)),
+        (writer_secret(vault), writer_namespace, provisioned.writer.to_files(), with_namespace),
+        (maintenance_secret(vault), writer_namespace, provisioned.maintenance.to_files(), with_namespace),
         (catalogue_secret(vault), catalogue_namespace, provisioned.catalogue.to_files(), None),
     ):
         secret = build_role_secret(

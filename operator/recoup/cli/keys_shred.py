@@ -124,6 +124,6 @@ def _show(done: Shredded, receipt: Path | None, output: str) -> None:
 NOT_COVERED = (
     "copies of the location that were not named (other replicas, backups of the bucket, snapshots of its file system)",
     "the key files, passphrases and recovery keys themselves: destroy them where nothing else needs them",
-    "in a cluster, the Secrets writer-<vault> and catalogue-<vault>: they open hashed paths, sizes and the list of points, no content",
+    "in a cluster, the Secrets writer-, maintenance- and catalogue-<vault>: they open hashed paths, sizes and point lists, no content",
 )
 """What no program at this end can destroy."""

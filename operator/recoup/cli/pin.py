@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import click
 
-from recoup.cli.options import KeyOptions, Location, key_options, location_options
+from recoup.cli.maintenance import MaintenanceOptions, maintenance_options
+from recoup.cli.options import Location, location_options
 
 
 @click.command()
 @location_options
-@key_options
+@maintenance_options
 @click.argument("ident", metavar="ID")
 @click.option(
     "--reason", required=True, metavar="TEXT", help="Why, for those who ask later; it stands in the log, readable by all who read it."
 )
-def command(location: Location, keys: KeyOptions, ident: str, reason: str) -> None:
+def command(location: Location, keys: MaintenanceOptions, ident: str, reason: str) -> None:
     """Keep a recovery point, whatever retention says, until `recoup unpin`.
 
     \b
@@ -24,7 +25,7 @@ def command(location: Location, keys: KeyOptions, ident: str, reason: str) -> No
     from recoup.engine.log.bodies import Pin
     from recoup.engine.points import find_point
 
-    unlocked = keys.unlock(location.open())
-    point = find_point(unlocked, ident).body.manifest
-    unlocked.log.append(Pin(point, reason), unlocked.maintenance.signer)
+    vault = keys.open(location.open())
+    point = find_point(vault, ident).body.manifest
+    vault.log.append(Pin(point, reason), vault.keys.signer)
     click.echo(f"recovery point {point.hex()[:16]} is pinned")

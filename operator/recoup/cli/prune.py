@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recoup.cli.forget import Period
-from recoup.cli.options import KeyOptions, Location, key_options, location_options, output_option, parallelism_option, report_option
+from recoup.cli.maintenance import MaintenanceOptions, maintenance_options
+from recoup.cli.options import Location, location_options, output_option, parallelism_option, report_option
 
 if TYPE_CHECKING:
     from recoup.engine.maintenance.prune import Pruned
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @location_options
-@key_options
+@maintenance_options
 @click.option(
     "--grace",
     type=Period(),
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 @output_option
 def command(
     location: Location,
-    keys: KeyOptions,
+    keys: MaintenanceOptions,
     grace: timedelta,
     dead_after: timedelta,
     dry_run: bool,
@@ -62,9 +63,9 @@ def command(
     from recoup.report import Progress, reporting
 
     with reporting(report) as summary:
-        unlocked = keys.unlock(location.open())
+        vault = keys.open(location.open())
         wishes = Wishes(grace, dead_after, dry_run, **({"threads": parallelism} if parallelism else {}))
-        pruned = prune(unlocked.log, unlocked.maintenance, wishes, Progress())
+        pruned = prune(vault.log, vault.keys, wishes, Progress())
         summary.message = _text(pruned, dry_run=dry_run)[-1]
         summary.errors = pruned.deleted.refused
         if output == "json":

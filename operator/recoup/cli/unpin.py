@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import click
 
-from recoup.cli.options import KeyOptions, Location, key_options, location_options
+from recoup.cli.maintenance import MaintenanceOptions, maintenance_options
+from recoup.cli.options import Location, location_options
 
 
 @click.command()
 @location_options
-@key_options
+@maintenance_options
 @click.argument("ident", metavar="ID")
 @click.option("--reason", default="", metavar="TEXT", help="Why; it stands in the log.")
-def command(location: Location, keys: KeyOptions, ident: str, reason: str) -> None:
+def command(location: Location, keys: MaintenanceOptions, ident: str, reason: str) -> None:
     """Let retention decide about a pinned recovery point again.
 
     \b
@@ -22,7 +23,7 @@ def command(location: Location, keys: KeyOptions, ident: str, reason: str) -> No
     from recoup.engine.log.bodies import Unpin
     from recoup.engine.points import find_point
 
-    unlocked = keys.unlock(location.open())
-    point = find_point(unlocked, ident).body.manifest
-    unlocked.log.append(Unpin(point, reason), unlocked.maintenance.signer)
+    vault = keys.open(location.open())
+    point = find_point(vault, ident).body.manifest
+    vault.log.append(Unpin(point, reason), vault.keys.signer)
     click.echo(f"recovery point {point.hex()[:16]} is pinned no longer")

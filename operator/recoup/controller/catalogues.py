@@ -20,6 +20,7 @@ from recoup.api.backuplocation import S3, BackupLocation
 from recoup.api.names import catalogue_secret
 from recoup.api.objects import decode
 from recoup.controller import failures
+from recoup.controller.handout import MAINTENANCE, has_role
 from recoup.controller.kube import Kube, Object
 from recoup.controller.logs import Redactor
 from recoup.controller.metrics import Metrics
@@ -73,6 +74,7 @@ class Catalogues:
         self._turned = turned
         self._places: dict[str, _Place] = {}
         self._secrets: dict[str, tuple[float, dict[str, str]]] = {}
+        self._maintained: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def has_keys(self, vault: str) -> bool:
@@ -81,6 +83,20 @@ class Catalogues:
             self._secret(catalogue_secret(vault))
         except failures.Gone:
             return False
+        return True
+
+    def has_maintenance(self, vault: str) -> bool:
+        """Whether the keys Job handed out what forgets and prunes: one of an earlier release did not, and has to run again."""
+        known = self._maintained.get(vault)
+        if known is not None and self._clock() - known < SECRETS_FOR:
+            return True
+        try:
+            secret = self._kube.get(SECRET, self._namespace, catalogue_secret(vault))
+        except failures.Gone:
+            return False
+        if not has_role(secret, MAINTENANCE):
+            return False
+        self._maintained[vault] = self._clock()
         return True
 
     def ticket(self, vault: str, *, policy_uid: str, slot: str, snapshot_uid: str, claim_uid: str) -> Ticket:

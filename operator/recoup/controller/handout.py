@@ -22,6 +22,21 @@ REPOSITORY = f"{GROUP}/repository"
 """Label: id of the location that the vault lies in."""
 NAMESPACE = f"{GROUP}/vault-namespace"
 NAMESPACE_UID = f"{GROUP}/vault-namespace-uid"
+ROLES = f"{GROUP}/handed-out"
+"""Annotation of the catalogue's Secret: the roles that have theirs. A keys Job of an earlier release handed out fewer, and named none."""
+
+MAINTENANCE = "maintenance"
+"""Role that forgets, pins and prunes."""
+
+
+def handed_out() -> str:
+    """The value of ROLES that this release's keys Job writes."""
+    return f"catalogue,{MAINTENANCE},writer"
+
+
+def has_role(secret: Object, role: str) -> bool:
+    """Whether the keys Job that wrote this catalogue Secret handed the role its part, too."""
+    return role in ((secret["metadata"].get("annotations") or {}).get(ROLES) or "").split(",")
 
 
 def build_role_secret(

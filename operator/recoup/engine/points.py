@@ -6,11 +6,14 @@ What restore, ls and verify begin with. The list itself comes from the log (engi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from recoup.engine.blocks import Blocks, Objects
 from recoup.engine.format.kinds import BlockKind, Kind
+from recoup.engine.keys.roles import VaultIdentity
 from recoup.engine.log.bodies import Commit
 from recoup.engine.log.facts import Committed
+from recoup.engine.log.follow import Log
 from recoup.engine.places import here
 from recoup.engine.records.manifest import Manifest, decode_manifest
 from recoup.engine.records.nodes import ObjectRef
@@ -33,16 +36,26 @@ class OpenPoint:
     blocks: Blocks
 
 
-def find_point(unlocked: Unlocked, wanted: str) -> Committed:
+class Vault(Protocol):
+    """A vault whose log was followed, by whichever role."""
+
+    @property
+    def identity(self) -> VaultIdentity: ...
+
+    @property
+    def log(self) -> Log: ...
+
+
+def find_point(vault: Vault, wanted: str) -> Committed:
     """The live recovery point whose id begins with `wanted`. Raises Usage if it is no id or fits several, NotFound if none."""
     text = wanted.strip().lower()
     if len(text) < SHORTEST or set(text) - set("0123456789abcdef"):
         raise Usage(f"{wanted!r} is not a recovery point's id: give at least {SHORTEST} of its hex digits (see `recoup snapshots`)")
-    commits = unlocked.log.state.commits
+    commits = vault.log.state.commits
     found = [digest for digest in commits if digest.hex().startswith(text)]
     if not found:
         raise NotFound(
-            f"vault {unlocked.identity.vault_id.hex()} has no recovery point {wanted}; `recoup snapshots` lists them",
+            f"vault {vault.identity.vault_id.hex()} has no recovery point {wanted}; `recoup snapshots` lists them",
             reason="UnknownSnapshot",
         )
     if len(found) > 1:

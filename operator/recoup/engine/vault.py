@@ -83,7 +83,7 @@ class Unlocked:
     @property
     def maintenance(self) -> MaintenanceKeys:
         index = {number: derive(material.writer_root, b"rcp1/index") for number, material in self.materials.items()}
-        return MaintenanceKeys(self.identity, self._newest[1].maintenance, index, self.reader.meta_keys)
+        return MaintenanceKeys(1, self.identity, self._newest[1].maintenance, index, self.reader.meta_keys)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -102,6 +102,7 @@ class Provisioned:
 
     writer: WriterKeys
     catalogue: CatalogueKeys
+    maintenance: MaintenanceKeys
     fingerprint: str
     created: bool
     """False if the vault was there already."""
@@ -148,7 +149,7 @@ def provision(
         state.require_identity()  # a vault made now would have another root key than the pinned one
     made = None if state.initialised else _create(log, location_id, [*keks, *recipients], labels)
     unlocked = made or open_vault(log, keks, pinned=pinned_root is not None)
-    return Provisioned(unlocked.writer, unlocked.catalogue, unlocked.fingerprint, created=made is not None)
+    return Provisioned(unlocked.writer, unlocked.catalogue, unlocked.maintenance, unlocked.fingerprint, created=made is not None)
 
 
 def open_vault(log: Log, keks: Iterable[Unwrapper], *, pinned: bool) -> Unlocked:

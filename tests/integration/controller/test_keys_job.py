@@ -15,18 +15,20 @@ import pytest
 
 from recoup.api.backuplocation import Vault
 from recoup.controller import failures
-from recoup.controller.handout import REPOSITORY, to_vault
+from recoup.controller.handout import MAINTENANCE, REPOSITORY, has_role, to_vault
 from recoup.controller.kube import ApiServer
 from recoup.controller.resources import SECRET
 from recoup.engine.catalogue import CatalogueKeys, read_catalogue
 from recoup.engine.keys.kek import RecipientKek, SecretKek
 from recoup.engine.keys.keyfile import create_key_file
-from recoup.engine.keys.roles import WriterKeys
+from recoup.engine.keys.roles import MaintenanceKeys, WriterKeys
+from recoup.engine.maintenance.opened import open_maintained
 from recoup.engine.stores.file import FileStore
 from tests.integration.controller.conftest import ControlPlane
 from tests.integration.controller.process import install
 
 _numbers = count(1)
+ROLES = ("writer", "maintenance", "catalogue")
 
 
 class Run:
@@ -50,7 +52,7 @@ class Run:
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     def secret(self, role: str) -> dict[str, Any]:
-        return self.kube.get(SECRET, "recoup-movers" if role == "writer" else "recoup-system", f"{role}-{self.vault}")
+        return self.kube.get(SECRET, "recoup-system" if role == "catalogue" else "recoup-movers", f"{role}-{self.vault}")
 
     def report(self) -> dict[str, Any]:
         decoded: dict[str, Any] = json.loads((self.directory / "report").read_text())
@@ -73,21 +75,25 @@ def test_each_role_gets_its_part_and_the_vault_is_known_by_its_secret(run: Run) 
     assert done.returncode == 0, done.stderr
     writer = WriterKeys.from_bytes(content(run.secret("writer")), "writer")
     catalogue = CatalogueKeys.from_bytes(content(run.secret("catalogue")), "catalogue")
-    assert writer.identity == catalogue.identity
+    maintenance = MaintenanceKeys.from_bytes(content(run.secret("maintenance")), "maintenance")
+    assert writer.identity == catalogue.identity == maintenance.identity
+    assert open_maintained(FileStore(f"{run.directory}/store"), maintenance).log.state.at_home
+    assert has_role(run.secret("catalogue"), MAINTENANCE)
     assert read_catalogue(FileStore(f"{run.directory}/store"), bytes.fromhex(run.vault), catalogue).points == ()
     fingerprint = catalogue.identity.fingerprint
     assert to_vault(run.secret("catalogue")) == Vault(id=run.vault, namespace="shop", namespace_uid="n1", fingerprint=fingerprint)
     listed = run.kube.list_metadata(SECRET, "recoup-system", labels=f"{REPOSITORY}={catalogue.identity.repo_id.hex()}")
     assert [secret["metadata"]["name"] for secret in listed] == [f"catalogue-{run.vault}"]
     assert (run.report()["outcome"], run.report()["id"]) == ("Succeeded", fingerprint)
-    (owner,) = run.secret("writer")["metadata"]["ownerReferences"]
-    assert (owner["kind"], owner["name"], owner["uid"]) == ("Namespace", "shop", "n1")
+    for role in ("writer", "maintenance"):
+        (owner,) = run.secret(role)["metadata"]["ownerReferences"]
+        assert (owner["kind"], owner["name"], owner["uid"]) == ("Namespace", "shop", "n1")
     assert "ownerReferences" not in run.secret("catalogue")["metadata"], "it is needed to restore what a namespace that is gone had"
 
 
 def test_running_again_changes_nothing_and_brings_back_what_was_lost(run: Run) -> None:
     assert run().returncode == 0
-    first = {role: run.secret(role) for role in ("writer", "catalogue")}
+    first = {role: run.secret(role) for role in ROLES}
     assert run().returncode == 0
     assert {role: content(run.secret(role)) for role in first} == {role: content(secret) for role, secret in first.items()}
     assert {role: run.secret(role)["metadata"]["resourceVersion"] for role in first} == {
@@ -109,14 +115,14 @@ def test_running_again_changes_nothing_and_brings_back_what_was_lost(run: Run) -
 )
 def test_a_wrong_key_is_said_and_hands_out_nothing(run: Run, make: Any, code: int, reason: str) -> None:
     assert run().returncode == 0
-    for role in ("writer", "catalogue"):
+    for role in ROLES:
         secret = run.secret(role)
         run.kube.delete(SECRET, secret["metadata"]["namespace"], secret["metadata"]["name"], uid=secret["metadata"]["uid"])
     other = run.directory / "other"
     make(other)
     done = run(key=other)
     assert (done.returncode, run.report()["outcome"], run.report()["reason"]) == (code, "Failed", reason)
-    for role in ("writer", "catalogue"):
+    for role in ROLES:
         with pytest.raises(failures.Gone):
             run.secret(role)
 
@@ -124,8 +130,10 @@ def test_a_wrong_key_is_said_and_hands_out_nothing(run: Run, make: Any, code: in
 def test_no_key_shows_in_output_or_report(run: Run) -> None:
     done = run()
     secret = next(line for line in run.key.read_text().splitlines() if line.startswith("recoupsecret1"))
-    keys = content(run.secret("writer")).decode()
+    keys = [content(run.secret(role)).decode() for role in ROLES]
     everything = done.stdout + done.stderr + (run.directory / "report").read_text()
     assert secret not in everything
-    assert keys not in everything
-    assert json.loads(keys)["root_key"] not in everything
+    for part in keys:
+        assert part not in everything
+    assert json.loads(keys[0])["root_key"] not in everything
+    assert json.loads(keys[1])["maintenance_private"] not in everything

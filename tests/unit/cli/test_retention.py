@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from recoup.cli.main import run
+from recoup.engine.keys.kek import RecipientKek
 from recoup.engine.stores.file import FileStore
+from recoup.engine.unlock import unlock
 from recoup.errors import Denied
 
 
@@ -46,6 +48,10 @@ class Bench:
         return [point["id"] for point in self.json("snapshots")]
 
 
+def _recipient() -> str:
+    return RecipientKek.generate().recipient.to_text()
+
+
 @pytest.fixture
 def bench(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Bench:
     return Bench(tmp_path, capsys)
@@ -73,6 +79,30 @@ def test_a_pinned_point_stays_until_it_is_unpinned(bench: Bench) -> None:
     assert run(["unpin", *bench.where, one]) == 0
     assert bench.json("forget", one)["forgotten"] == 1
     assert bench.points() == [bench.ids[2]]
+
+
+def test_the_maintenance_role_alone_forgets_pins_and_prunes(bench: Bench, tmp_path: Path) -> None:
+    held = tmp_path / "held"
+    held.mkdir()
+    unlock(FileStore(str(bench.location)), [tmp_path / "a.key"]).maintenance.save(held)
+    with_key, bench.where = bench.where, [*bench.where[:2], "--maintenance-keys", str(held)]
+    one, two, three = bench.ids
+    assert run(["pin", *bench.where, one[:8], "--reason", "court"]) == 0
+    assert run(["unpin", *bench.where, one[:8]]) == 0
+    assert bench.json("forget", "--last", "1", "--explain")["forgotten"] == 1
+    assert bench.json("prune", "--grace", "0h")["objectsDeleted"] > 0
+    assert bench.fails("restore", "--snapshot", two, "--target", str(tmp_path / "to"))[0] == 2, "no other command takes this role"
+    code, error = bench.fails("prune", "--key-file", str(tmp_path / "a.key"))
+    assert (code, "not both" in error) == (2, True)
+    assert bench.fails("prune", "--vault", "00" * 16)[0] == 2
+    bench.where = with_key
+    assert bench.points() == [two, three]
+    new = tmp_path / "b.key"
+    assert run(["keygen", str(new)]) == 0
+    assert run(["keys", "new-generation", *with_key, "--leaked", "--new-key-file", str(new), "--recipient", _recipient()]) == 0
+    bench.where = [*with_key[:2], "--maintenance-keys", str(held)]
+    code, error = bench.fails("forget", "--last", "1", "--min-verified", "0")
+    assert (code, "KeysOutdated" in error) == (40, True), error
 
 
 @pytest.mark.parametrize(

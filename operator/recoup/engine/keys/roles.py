@@ -1,6 +1,6 @@
 """What each role holds, and no more (docs/format.md section 2, the table of roles).
 
-Frozen structs. Those that leave the keys Job as Secrets (writer, catalogue) can be saved to and loaded from a directory of
+Frozen structs. Those that leave the keys Job as Secrets (writer, catalogue, maintenance) can be saved to and loaded from a directory of
 files; the rest exist in memory only. How they come out of a keyring: `keyring.py` and `engine/vault.py`.
 """
 
@@ -46,7 +46,7 @@ class SavedKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def file_name(cls) -> str:
-        """`writer.json`, `catalogue.json`: the file's name, which is the Secret's data key."""
+        """`writer.json`, `catalogue.json`, `maintenance.json`: the file's name, which is the Secret's data key."""
         return cls.__name__.removesuffix("Keys").lower() + ".json"
 
     def to_files(self) -> dict[str, bytes]:
@@ -208,16 +208,12 @@ class ReaderKeys(msgspec.Struct, frozen=True):
         return Opening(self.identity.repo_id, self.identity.vault_id, kind, private, wrapping)
 
 
-class MaintenanceKeys(msgspec.Struct, frozen=True):
-    """Sweep: index and catalogue of every generation, the maintenance key; no content key."""
+class MaintenanceKeys(SavedKeys, frozen=True, forbid_unknown_fields=True):
+    """Forget, pin, sweep: index and catalogue of every generation, the maintenance key; no content key."""
 
-    identity: VaultIdentity
     maintenance_private: bytes
     index_keys: dict[int, bytes]
     meta_keys: dict[int, bytes]
-
-    def __repr__(self) -> str:
-        return f"MaintenanceKeys({self.identity.vault_id.hex()})"
 
     @property
     def signer(self) -> SigningKey:

@@ -19,7 +19,7 @@ from tests.unit.engine.keys.vaults import unlocked
 U = unlocked()
 
 
-@pytest.mark.parametrize("keys", [U.writer, U.catalogue])
+@pytest.mark.parametrize("keys", [U.writer, U.catalogue, U.maintenance])
 def test_saved_roles_come_back_with_mode_0600(keys: SavedKeys, tmp_path: Path) -> None:
     keys.save(tmp_path)
     assert type(keys).load(tmp_path) == keys
