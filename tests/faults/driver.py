@@ -197,10 +197,12 @@ def a_location(now: datetime, **spec: Any) -> Object:
 RESTORE_KEY = Key("RestoreRequest", "shop", "incident")
 
 
-def incident(world: World, *, source: Object | None = None, volumes: list[Object] | None = None, namespace: str = "shop") -> Key:
-    """A RestoreRequest that has just been made; by default of the BackupSnapshot, each volume as `<name>-restored`."""
+def incident(
+    world: World, *, source: Object | None = None, volumes: list[Object] | None = None, namespace: str = "shop", **more: Any
+) -> Key:
+    """A RestoreRequest that has just been made; by default of the BackupSnapshot, each volume as `<name>-restored`. `more` of its spec."""
     asked = volumes if volumes is not None else [{"source": "data-0", "target": {"name": "data-0-restored"}}]
-    spec: Object = {"source": source or {"snapshotRef": {"name": "before-upgrade"}}, "cancel": False}
+    spec: Object = {"source": source or {"snapshotRef": {"name": "before-upgrade"}}, "cancel": False} | more
     if asked:
         spec["volumes"] = asked
     world.kube.put(RESTORE, {"metadata": {"name": "incident", "namespace": namespace, "uid": "uid-of-restore"}, "spec": spec})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -47,11 +48,11 @@ def cancel(world: World, job: Object, pod: Object) -> Object | None:
     return None
 
 
-def make(mover: Callable[[World, Object, Object], Object | None] | None, binding: str = "Immediate") -> Callable[[], World]:
+def make(mover: Callable[[World, Object, Object], Object | None] | None, binding: str = "Immediate", **more: Any) -> Callable[[], World]:
     def story() -> World:
         world = backed_up("data-0", "data-1", binding=binding)
         both = [{"source": name, "target": {"name": f"{name}-restored"}} for name in ("data-0", "data-1")]
-        incident(world, volumes=both if mover is None else both[:1])
+        incident(world, volumes=both if mover is None else both[:1], **more)
         world.mover = mover
         return world
 
@@ -61,6 +62,7 @@ def make(mover: Callable[[World, Object, Object], Object | None] | None, binding
 STORIES = {
     "plain": (make(None), "Restored", 4),
     "waiting": (make(None, "WaitForFirstConsumer"), "Restored", 4),
+    "of a part": (make(None, paths={"include": ["etc"]}), "Restored", 4),
     "retried": (make(flaky), "Restored", 3),
     "damaged": (make(damaged), "IntegrityError", 2),
     "taken": (make(taken), "TargetExists", 3),

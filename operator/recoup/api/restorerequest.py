@@ -54,11 +54,25 @@ class RestoreVolume(Spec, frozen=True):
     target: RestoreTarget = RestoreTarget()
 
 
+class RestorePaths(Spec, frozen=True):
+    """Globs as the engine takes them; an exclude beats an include. Nothing given is everything, at the root."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    into: str | None = None
+
+    @property
+    def is_selection(self) -> bool:
+        """Not all of a volume is restored."""
+        return bool(self.include or self.exclude)
+
+
 class RestoreRequestSpec(Spec, frozen=True):
     """Everything but `cancel` is fixed at creation."""
 
     source: RestoreSource
     volumes: tuple[RestoreVolume, ...] = ()
+    paths: RestorePaths = RestorePaths()
     cancel: bool = False
 
 

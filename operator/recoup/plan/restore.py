@@ -17,10 +17,11 @@ from recoup.plan.handback import RestoreView, release
 from recoup.plan.objects.identity import Owner
 from recoup.plan.observed import RestoreObserved
 from recoup.plan.outcome import is_passing, note_outcome
+from recoup.plan.restore_paths import describe_paths
 from recoup.plan.restore_resolve import is_final, needs_record, resolve_restore, target_of, wanted_place
 from recoup.plan.restore_source import reader_of, source_vault
 from recoup.plan.restore_status import ORDINARY, describe_restore, is_over, refused_status
-from recoup.plan.restore_volume import Terms, step_volume, view_volume
+from recoup.plan.restore_volume import Terms, begin_volume, step_volume, view_volume
 
 _RETRY = 60.0
 _BEFORE_FILLED = (RestoreState.WAITING, RestoreState.RESTORING)
@@ -94,12 +95,18 @@ def _plan_volumes(observed: RestoreObserved, request: RestoreRequest, plan: Rest
 
 def _described(request: RestoreRequest, status: RestoreRequestStatus, now: datetime, *, cleaning: bool) -> RestoreRequestStatus:
     metadata = request.metadata
-    return describe_restore(status, created=metadata.creation_timestamp, now=now, generation=metadata.generation, cleaning=cleaning)
+    part = describe_paths(request.spec.paths)
+    return describe_restore(
+        status, created=metadata.creation_timestamp, now=now, generation=metadata.generation, cleaning=cleaning, part=part
+    )
 
 
 def _views(observed: RestoreObserved, request: RestoreRequest, plan: RestorePlan) -> list[RestoreView]:
     known = {volume.source: volume for volume in request.status.volumes}
-    return [view_volume(observed, _owner(request), planned, known.get(planned.source)) for planned in plan.volumes]
+    return [
+        view_volume(observed, _owner(request), planned, known.get(planned.source) or begin_volume(planned, request.spec.paths))
+        for planned in plan.volumes
+    ]
 
 
 def _owner(request: RestoreRequest) -> Owner:
@@ -113,6 +120,7 @@ def _terms(observed: RestoreObserved, request: RestoreRequest, plan: RestorePlan
     return Terms(
         owner=_owner(request),
         plan=plan,
+        paths=request.spec.paths,
         location=location.spec if location else None,
         denied=_denied(request, plan, namespace, location),
         namespace_ending=namespace is None or bool(namespace["metadata"].get("deletionTimestamp")),

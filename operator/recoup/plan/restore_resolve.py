@@ -20,7 +20,9 @@ from recoup.plan.snapshot_class import per_namespace_secrets
 from recoup.plan.topology import describe, has_place, required_by
 
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
-FINAL_REASONS = frozenset({"TargetExists", "TargetTooSmall", "VolumeNotFound", "DuplicateTarget", "Cancelled", "NamespaceTerminating"})
+FINAL_REASONS = frozenset(
+    {"TargetExists", "TargetTooSmall", "VolumeNotFound", "DuplicateTarget", "PathsOfBlockVolume", "Cancelled", "NamespaceTerminating"}
+)
 """What is wrong with the request itself: fixed at creation, so another one is needed. The rest may be mended, and then it goes on."""
 
 
@@ -127,8 +129,14 @@ def _plan_volume(observed: RestoreObserved, request: RestoreRequest, volume: Res
     if any(claim["metadata"]["name"] == name for claim in observed.claims):
         message = f"PVC {place}/{name} exists already, and a restore never writes into an existing volume"
         return Refusal("TargetExists", f"{message}; create a RestoreRequest with another volumes[].target.name, or delete the PVC first")
+    paths = request.spec.paths
+    if source.volume_mode == "Block" and (paths.is_selection or paths.into):
+        message = f"volume {volume.source} is a block device, of which spec.paths can't choose a part"
+        return Refusal(
+            "PathsOfBlockVolume", f"{message}; name the other volumes in spec.volumes, or restore it whole in a request of its own"
+        )
     size = str(target.size) if target.size is not None else source.size
-    if parse_bytes(size) < parse_bytes(source.size):
+    if parse_bytes(size) < parse_bytes(source.size) and not paths.is_selection:
         message = f"target.size {size} of {volume.source} is smaller than the {source.size} of the volume that was backed up"
         return Refusal("TargetTooSmall", message)
     storage_class = _storage_class(observed, target, source.storage_class_name, volume.source)

@@ -37,13 +37,16 @@ def refused_status(
 
 
 def describe_restore(
-    status: RestoreRequestStatus, *, created: datetime | None, now: datetime, generation: int, cleaning: bool
+    status: RestoreRequestStatus, *, created: datetime | None, now: datetime, generation: int, cleaning: bool, part: str = ""
 ) -> RestoreRequestStatus:
-    """Conditions and columns for the volumes as they stand. `cleaning`: some of our objects still exist."""
+    """Conditions and columns for the volumes as they stand.
+
+    `cleaning`: some of our objects still exist. `part`: what is restored of the volumes, in words.
+    """
     assert status.plan is not None
     over = is_over(status)
     completed = status.completed_at or (now.replace(microsecond=0) if over else None)
-    conditions = _conditions(status, now=now, generation=generation)
+    conditions = _conditions(status, part, now=now, generation=generation)
     if over and cleaning and completed is not None and now - completed >= CLEANING_IS_QUIET:
         message = "the restore is over, and what it left unfinished is being removed"
         conditions = set_condition(conditions, RECONCILING, True, "CleaningUp", message, now=now, generation=generation)
@@ -57,13 +60,14 @@ def describe_restore(
     )
 
 
-def _conditions(status: RestoreRequestStatus, *, now: datetime, generation: int) -> Conditions:
+def _conditions(status: RestoreRequestStatus, part: str, *, now: datetime, generation: int) -> Conditions:
     plan, volumes = status.plan, status.volumes
     assert plan is not None
     chosen = f"{plan.snapshot or 'the recovery point'} of {plan.taken_at.isoformat()} from BackupLocation {plan.location}"
     conditions = set_condition(status.conditions, RESOLVED, True, "Resolved", chosen, now=now, generation=generation)
     restored = sum(volume.state is RestoreState.RESTORED for volume in volumes)
     counts = f"{restored} of {len(volumes)} volumes are restored, compared and handed over"
+    counts += f"; {part}" if part else ""
     if restored == len(volumes) and not any(volume.reason for volume in volumes):
         conditions = set_condition(conditions, RESTORED, True, "Restored", counts, now=now, generation=generation)
         return set_ready(conditions, "Restored", counts, now=now, generation=generation)

@@ -12,7 +12,7 @@ from msgspec import Struct
 from recoup.api.backuplocation import BackupLocationSpec
 from recoup.api.backupsnapshot import Progress as KnownProgress
 from recoup.api.durations import to_duration
-from recoup.api.restorerequest import PlannedVolume, RestoredVolume, RestorePlan, RestoreState
+from recoup.api.restorerequest import PlannedVolume, RestoredVolume, RestorePaths, RestorePlan, RestoreState
 from recoup.errors import PARTIAL_EXIT_CODE
 from recoup.plan.access import Refusal
 from recoup.plan.actions import Action, Create, Object
@@ -36,6 +36,7 @@ from recoup.plan.objects.identity import Owner, is_child
 from recoup.plan.objects.jobs import build_restore_job
 from recoup.plan.observed import Progress, RestoreObserved
 from recoup.plan.refusals import REFUSAL_LIMIT, admit
+from recoup.plan.restore_paths import path_options
 from recoup.plan.volume_view import delete, is_going
 
 NOT_PRESERVED = "MetadataNotPreserved"
@@ -64,6 +65,7 @@ class Terms(Struct, frozen=True, kw_only=True):
 
     owner: Owner
     plan: RestorePlan
+    paths: RestorePaths
     location: BackupLocationSpec | None
     denied: Refusal | None
     namespace_ending: bool
@@ -74,12 +76,17 @@ class Terms(Struct, frozen=True, kw_only=True):
     now: datetime
 
 
-def view_volume(observed: RestoreObserved, owner: Owner, planned: PlannedVolume, known: RestoredVolume | None) -> RestoreView:
+def begin_volume(planned: PlannedVolume, paths: RestorePaths) -> RestoredVolume:
+    """The line of a volume of which nothing has been done. How much a part has is known only when a mover has looked."""
+    total = None if paths.is_selection else planned.bytes
+    return RestoredVolume(source=planned.source, target=planned.target, state=RestoreState.WAITING, bytes_total=total)
+
+
+def view_volume(observed: RestoreObserved, owner: Owner, planned: PlannedVolume, known: RestoredVolume) -> RestoreView:
     """Pick this volume's objects out of what was observed."""
     movers = observed.around.movers_namespace
     mine = [child for child in observed.children if is_child(child, owner.uid, planned.source)]
     claim = next((child for child in mine if child["kind"] == "PersistentVolumeClaim" and child["metadata"]["namespace"] == movers), None)
-    known = known or RestoredVolume(source=planned.source, target=planned.target, state=RestoreState.WAITING, bytes_total=planned.bytes)
     volume_name = known.persistent_volume or ((claim or {}).get("spec") or {}).get("volumeName")
     volumes = [child for child in observed.children if child["kind"] == "PersistentVolume"]
     return RestoreView(
@@ -118,7 +125,7 @@ def _decide(view: RestoreView, observed: RestoreObserved, terms: Terms) -> Step:
     }
     done = next((verdict for verdict in verdicts.values() if _is_filled(verdict)), None)
     if done is not None and view.volume is not None:
-        return Step(_filled(view, done, view.volume), again=0.0)
+        return Step(_filled(view, done, view.volume, terms), again=0.0)
     if terms.cancel:
         return _cancel(view)
     working = [number for number, verdict in verdicts.items() if verdict.state is MoverState.RUNNING]
@@ -194,6 +201,7 @@ def _start(view: RestoreView, observed: RestoreObserved, terms: Terms, attempt: 
         claim=view.name,
         volume_mode=planned.volume_mode or "Filesystem",
         node_affinity=None if view.volume is not None else terms.places[planned.source],
+        orders=path_options(terms.paths),
     )
     known = msgspec.structs.replace(_line(view, RestoreState.RESTORING), attempts=attempt)
     return Step(known, (*actions, Create(job)), _POLL)
@@ -232,8 +240,9 @@ def _is_filled(verdict: Verdict) -> bool:
     return verdict.state is MoverState.SUCCEEDED or verdict.exit_code == PARTIAL_EXIT_CODE
 
 
-def _filled(view: RestoreView, verdict: Verdict, volume: Object) -> RestoredVolume:
-    report = verdict.report
+def _filled(view: RestoreView, verdict: Verdict, volume: Object, terms: Terms) -> RestoredVolume:
+    report, part = verdict.report, terms.paths.is_selection
+    total = view.known.bytes_total if not part or view.known.bytes_total is not None else report.bytes_written
     reason, message = "HandingOver", HANDING_OVER
     if verdict.state is not MoverState.SUCCEEDED:
         paths = f" ({', '.join(report.first_paths)})" if report.first_paths else ""
@@ -241,12 +250,13 @@ def _filled(view: RestoreView, verdict: Verdict, volume: Object) -> RestoredVolu
         message = f"all content is there and compared, but the target did not keep everything else: {verdict.message}{paths}"
     return msgspec.structs.replace(
         _line(view, RestoreState.HANDING_OVER, reason, message),
-        bytes_done=view.known.bytes_total,
+        bytes_total=total,
+        bytes_done=total,
         files_done=None,
         progress_at=None,
         rate=None,
         eta=None,
-        files_restored=report.files_total or view.planned.files,
+        files_restored=report.files_total or (None if part else view.planned.files),
         bytes_written=report.bytes_written or None,
         duration=to_duration(timedelta(seconds=report.duration)) if report.duration else None,
         persistent_volume=volume["metadata"]["name"],

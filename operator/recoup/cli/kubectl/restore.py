@@ -30,6 +30,14 @@ PLAN_WITHIN = 60.0
 @click.option("--id", "point", metavar="ID", help="With --location: the recovery point of one volume, as `recoup snapshots` shows it.")
 @click.option("--volume", "volumes", metavar="SOURCE[=TARGET]", multiple=True, help="Restore this PVC, as that one. [default: all]")
 @click.option("--storage-class", metavar="NAME", help="StorageClass of the volumes named by --volume. [default: as recorded]")
+@click.option("--include", metavar="GLOB", multiple=True, help="Only these paths of each volume; several times.")
+@click.option("--exclude", metavar="GLOB", multiple=True, help="Not these paths, also if they are included; several times.")
+@click.option("--into", metavar="FOLDER", help="Folder of the new volume to restore into.")
+@click.option(
+    "--size",
+    metavar="QUANTITY",
+    help="Size of the volumes named by --volume, smaller ones only with --include or --exclude. [default: as recorded]",
+)
 @click.option("--name", metavar="NAME", help="Name of the RestoreRequest. [default: restore- and the time]")
 @click.option("--dry-run", is_flag=True, help="Print the RestoreRequest as YAML, for `kubectl apply` or Git, and do nothing.")
 @click.option("--wait", is_flag=True, help="Wait until it is restored and compared, showing progress.")
@@ -38,7 +46,8 @@ PLAN_WITHIN = 60.0
 @output_option
 def command(
     cluster: Cluster, snapshot: str | None, policy: str | None, as_of: str | None, location: str | None, source_namespace: str | None,
-    source_uid: str | None, point: str | None, volumes: tuple[str, ...], storage_class: str | None, name: str | None, dry_run: bool,
+    source_uid: str | None, point: str | None, volumes: tuple[str, ...], storage_class: str | None, include: tuple[str, ...],
+    exclude: tuple[str, ...], into: str | None, size: str | None, name: str | None, dry_run: bool,
     wait: bool, timeout: float | None, output: str,
 ) -> int:  # fmt: skip
     """Restore volumes into your namespace, as new PersistentVolumeClaims.
@@ -51,12 +60,17 @@ def command(
     Examples:
       kubectl recoup restore --from shop-20261123t041500z --volume data-0=data-0-restored --wait
       kubectl recoup restore --policy shop --as-of 2h --wait
+      kubectl recoup restore --policy shop --volume data-0=found --size 1Gi --include 'orders/*.csv' --into from-yesterday --wait
       kubectl recoup restore -n shop-recovered --location frankfurt --source-namespace shop --policy shop --wait
     """
     source = _source(
         cluster.place, snapshot=snapshot, policy=policy, as_of=as_of, location=location, whose=source_namespace, uid=source_uid, point=point
     )
-    request = _request(cluster.place, name, source, volumes, storage_class)
+    chosen = {"storageClassName": storage_class, "size": size}
+    spec: Object = {"source": source} | _volumes(volumes, {field: value for field, value in chosen.items() if value})
+    spec |= _paths(include, exclude, into)
+    metadata = {"name": name or f"restore-{slot_text(datetime.now(UTC))}", "namespace": cluster.place}
+    request: Object = {"apiVersion": API_VERSION, "kind": RESTORE.kind, "metadata": metadata, "spec": spec}
     if dry_run:
         import yaml
 
@@ -111,21 +125,22 @@ def _time(given: str) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _request(namespace: str, name: str | None, source: Object, volumes: tuple[str, ...], storage_class: str | None) -> Object:
-    if storage_class and not volumes:
-        raise Usage("--storage-class goes with --volume: name the volumes that it is for")
-    spec: Object = {"source": source}
+def _volumes(volumes: tuple[str, ...], target: Object) -> Object:
+    if target and not volumes:
+        raise Usage("--storage-class and --size go with --volume: name the volumes that they are for")
     asked: list[Object] = []
     for volume in volumes:
-        claim, equals, target = volume.partition("=")
-        if not claim or (equals and not target):
+        claim, equals, name = volume.partition("=")
+        if not claim or (equals and not name):
             raise Usage(f"--volume {volume}: write SOURCE, or SOURCE=TARGET")
-        wanted = ({"name": target} if target else {}) | ({"storageClassName": storage_class} if storage_class else {})
-        asked.append({"source": claim, "target": wanted})
-    if asked:
-        spec["volumes"] = asked
-    metadata = {"name": name or f"restore-{slot_text(datetime.now(UTC))}", "namespace": namespace}
-    return {"apiVersion": API_VERSION, "kind": RESTORE.kind, "metadata": metadata, "spec": spec}
+        asked.append({"source": claim, "target": ({"name": name} if name else {}) | target})
+    return {"volumes": asked} if asked else {}
+
+
+def _paths(include: tuple[str, ...], exclude: tuple[str, ...], into: str | None) -> Object:
+    paths: Object = ({"include": list(include)} if include else {}) | ({"exclude": list(exclude)} if exclude else {})
+    paths |= {"into": into} if into else {}
+    return {"paths": paths} if paths else {}
 
 
 def _print_plan(request: Object) -> None:
@@ -136,13 +151,14 @@ def _print_plan(request: Object) -> None:
         return
     point = plan.get("snapshot") or plan.get("policy") or "the recovery point"
     click.echo(f"{point} of {plan['takenAt']}, namespace {plan['namespace']}, from BackupLocation {plan['location']}")
+    part = bool((request["spec"].get("paths") or {}).keys() & {"include", "exclude"})
     rows = [
         (
             volume["source"],
             volume["target"],
             volume["size"],
-            human_bytes(volume["bytes"]),
-            text(volume.get("files")),
+            f"{'≤ ' if part else ''}{human_bytes(volume['bytes'])}",
+            f"{'≤ ' if part else ''}{text(volume.get('files'))}",
             text(volume.get("storageClassName")),
         )
         for volume in plan["volumes"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -97,8 +97,11 @@ class Stream:
     placed: dict[Path, set[bytes]] = field(default_factory=dict)
     """Names that streams put into directories which are not theirs: by directory below the target."""
 
-    def entries(self, fetch: Fetch, root: bytes) -> Iterator[Entry]:
-        """The chosen entries in tree order, with the directories on the way to them (`implied`)."""
+    def entries(self, fetch: Fetch, root: bytes, seen: Callable[[Entry], None] | None = None) -> Iterator[Entry]:
+        """The chosen entries in tree order, with the directories on the way to them (`implied`).
+
+        `seen` is told every chosen entry as it is in the recovery point, before it is moved.
+        """
         paths = self._paths()
         if not paths:
             return
@@ -118,6 +121,8 @@ class Stream:
             if folder is None or folder.path != entry.parent:
                 folder = self.globs.folder(entry.parent)
             if folder.takes(self.globs, entry.name):
+                if seen is not None:
+                    seen(entry)
                 yield self._moved(entry, implied=False)
             elif entry.type is FileType.DIRECTORY and self.globs.include and not folder.shuts(self.globs, entry.name):
                 yield self._moved(entry, implied=True)
@@ -193,9 +198,25 @@ class Selection:
                 message = f"--map: the recovery point has something at {_text(path)} itself; choose another place, or move that, too"
                 raise Invalid(message, reason="InvalidMap")
 
-    def entries(self, fetch: Fetch, root: bytes) -> Iterator[Entry]:
+    def entries(self, fetch: Fetch, root: bytes, seen: Callable[[Entry], None] | None = None) -> Iterator[Entry]:
         """All streams, one after the other."""
-        return itertools.chain.from_iterable(stream.entries(fetch, root) for stream in self.streams)
+        return itertools.chain.from_iterable(stream.entries(fetch, root, seen) for stream in self.streams)
+
+
+class Unmatched:
+    """The includes that nothing chosen has matched so far: a mistyped one must not pass for a restore of what was meant."""
+
+    def __init__(self, choice: Choice) -> None:
+        self._left = [Excludes((pattern,), "include") for pattern in choice.include]
+
+    def see(self, entry: Entry) -> None:
+        if self._left:
+            parent = b"/".join(entry.parent)
+            self._left = [pattern for pattern in self._left if not pattern.matches(parent, entry.name)]
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        return tuple(pattern.patterns[0] for pattern in self._left)
 
 
 def parse_path(text: str) -> Path:

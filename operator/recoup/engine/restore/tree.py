@@ -27,7 +27,7 @@ from recoup.engine.restore.orders import Existing, Orders
 from recoup.engine.restore.outcome import Outcome
 from recoup.engine.restore.packs import Workers
 from recoup.engine.restore.renew import Renewal, conflict
-from recoup.engine.restore.selection import Selection
+from recoup.engine.restore.selection import Selection, Unmatched
 from recoup.engine.restore.settle import SettlePass
 from recoup.engine.restore.survey import Survey
 from recoup.engine.restore.sweep import Sweep
@@ -50,16 +50,22 @@ def restore_tree(point: OpenPoint, path: str, orders: Orders, outcome: Outcome, 
 
 
 def chosen_totals(point: OpenPoint, selection: Selection) -> Totals:
-    """How much is going to be restored. Raises Invalid if the choice takes nothing, or moves what it cannot."""
+    """How much is going to be restored. Raises Invalid if the choice, or one of its includes, takes nothing, or moves what it cannot."""
     if selection.choice.everything:
         return point.manifest.totals
     selection.check(point.blocks.fetch, point.manifest.tree)
     files = directories = size = 0
-    for entry in selection.entries(point.blocks.fetch, point.manifest.tree):
+    unmatched = Unmatched(selection.choice)
+    for entry in selection.entries(point.blocks.fetch, point.manifest.tree, unmatched.see):
         if entry.type is FileType.DIRECTORY:
             directories += not entry.implied
         else:
             files, size = files + 1, size + entry.size
+    if unmatched.patterns:
+        shown = ", ".join(repr(pattern) for pattern in unmatched.patterns[:5])
+        more = f" and {len(unmatched.patterns) - 5} more" if len(unmatched.patterns) > 5 else ""
+        message = f"nothing that is to be restored of recovery point {point.id[:16]} matches the include pattern {shown}{more}"
+        raise Invalid(f"{message}; `recoup ls` and `recoup find` show what it has", reason="PatternMatchesNothing")
     if not files and not directories:
         message = f"nothing in recovery point {point.id[:16]} is chosen; `recoup ls` shows what it has, and globs are those of --exclude"
         raise Invalid(message, reason="NothingChosen")

@@ -68,15 +68,15 @@ def build_backup_job(
 def build_restore_job(
     owner: Owner, around: Surroundings, location: BackupLocationSpec, *,
     name: str, volume_uid: str, attempt: int, vault: str, fingerprint: str, manifest: str, claim: str, volume_mode: str,
-    node_affinity: Object | None,
+    node_affinity: Object | None, orders: Sequence[str] = (),
 ) -> Object:  # fmt: skip
-    """Fill the PVC `claim` with the recovery point `manifest`, comparing what was written."""
+    """Fill the PVC `claim` with the recovery point `manifest`, comparing what was written. `orders`: options that say what and how."""
     volumes, mounts, annotations = store_parts(location, {})
     key_volumes, key_mounts, key_arguments = _any_key(location.encryption.keys)
     target, mount, device = _data_volume(claim, volume_mode, "target", read_only=False)
     arguments = [
         "restore", *store_arguments(location), "--vault", vault, *(("--fingerprint", fingerprint) if fingerprint else ()),
-        *key_arguments, "--snapshot", manifest, "--target", "/dev/target" if device else "/target", "--report", REPORT,
+        *key_arguments, "--snapshot", manifest, *orders, "--target", "/dev/target" if device else "/target", "--report", REPORT,
     ]  # fmt: skip
     parts = PodParts(
         arguments=arguments,

@@ -77,7 +77,7 @@ def _container(around: Surroundings, parts: PodParts, mover: Mover) -> Object:
         "name": "mover",
         "image": around.image,
         "imagePullPolicy": around.image_pull_policy,
-        "args": list(parts.arguments),
+        "args": [argument.replace("$", "$$") for argument in parts.arguments],  # Kubernetes would expand $(…) and halve $$ in them
         "resources": _resources(mover.resources),
         "securityContext": {
             "allowPrivilegeEscalation": False,

@@ -66,9 +66,21 @@ def test_a_dry_run_prints_what_would_be_created(
     assert kubectl.world.all(RESTORE) == []
 
 
+def test_a_part_is_asked_for_and_shown_as_at_most(plugin: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    kubectl = plugin(backed_up("data-0"))
+    part = ("--include", "orders/*.csv", "--include", "etc", "--exclude", "*.tmp", "--into", "found", "--size", "100Mi")
+    assert kubectl("restore", "--policy", "shop", "--volume", "data-0=copy", *part, "--name", "r", "--wait") == 0
+    [request] = kubectl.world.all(RESTORE)
+    assert request["spec"]["paths"] == {"include": ["orders/*.csv", "etc"], "exclude": ["*.tmp"], "into": "found"}
+    assert request["spec"]["volumes"] == [{"source": "data-0", "target": {"name": "copy", "size": "100Mi"}}]
+    out = capsys.readouterr().out
+    assert ["data-0", "copy", "100Mi", "≤", "17", "B", "≤", "3", "fast"] in [line.split() for line in out.splitlines()]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (("--policy", "x", "--size", "1Gi"), "--storage-class and --size go with --volume"),
         ((), "say what to restore"),
         (("--from", "x", "--policy", "y"), "say what to restore"),
         (("--from", "x", "--as-of", "2h"), "--as-of goes with --policy"),
@@ -78,7 +90,7 @@ def test_a_dry_run_prints_what_would_be_created(
         (("--location", "l", "--from", "x"), "with --location give --policy or --id"),
         (("--policy", "x", "--source-uid", "u"), "go with --location"),
         (("--policy", "x", "--volume", "a="), "SOURCE=TARGET"),
-        (("--policy", "x", "--storage-class", "c"), "goes with --volume"),
+        (("--policy", "x", "--storage-class", "c"), "--storage-class and --size go with --volume"),
     ],
 )
 def test_a_wrong_command_line_says_how_it_goes(

@@ -144,11 +144,35 @@ def test_moves_that_cannot_be_meant(forger: Forger, point: str, tmp_path: Path, 
 
 
 def test_a_choice_of_nothing_is_said_before_anything_is_made(forger: Forger, point: str, tmp_path: Path) -> None:
-    for told in (orders(include=["nothing-like-it"]), orders(include=["etc"], exclude=["etc"])):
-        with pytest.raises(Invalid) as caught:
-            bring(forger, point, tmp_path / "out", told)
-        assert caught.value.reason == "NothingChosen"
+    with pytest.raises(Invalid) as caught:
+        bring(forger, point, tmp_path / "out", orders(exclude=["*"]))
+    assert caught.value.reason == "NothingChosen"
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("choice", "named"),
+    [
+        ({"include": ["nothing-like-it"]}, ["'nothing-like-it'"]),
+        ({"include": ["etc"], "exclude": ["etc"]}, ["'etc'"]),
+        ({"include": ["notes", "etc/*.cnf", "home", "hoem/anna"]}, ["'etc/*.cnf'", "'hoem/anna'"]),
+        ({"include": ["etc", "etc/ssl/kye"]}, ["'etc/ssl/kye'"]),
+        ({"include": ["letter", "home/anna/lettre"], "maps": [("home/anna", "old")]}, ["'home/anna/lettre'"]),
+    ],
+)
+def test_a_pattern_that_matches_nothing_is_named_before_anything_is_made(
+    forger: Forger, point: str, tmp_path: Path, choice: dict[str, list[str]], named: list[str]
+) -> None:
+    with pytest.raises(Invalid) as caught:
+        bring(forger, point, tmp_path / "out", orders(**choice))  # type: ignore[arg-type]  # as a table gives it
+    assert caught.value.reason == "PatternMatchesNothing"
+    assert [word for word in str(caught.value).split() if word.startswith("'")] == [*(f"{name}," for name in named[:-1]), f"{named[-1]};"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pattern_within_another_ones_directory_and_a_moved_one_match(forger: Forger, point: str, tmp_path: Path) -> None:
+    bring(forger, point, tmp_path / "out", orders(include=["home/anna", "home/anna/letter", "etc/passwd"], maps=[("home/anna", "old")]))
+    assert (tmp_path / "out/old/letter").read_bytes() == b"dear"
 
 
 def test_hard_links_of_a_part(forger: Forger, tmp_path: Path) -> None:
