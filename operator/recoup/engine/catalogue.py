@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from recoup.engine.descriptor import MAX_DESCRIPTOR_BYTES, decode_location
+from recoup.engine.evidence import Drill, Verification
 from recoup.engine.format.names import LOCATION_DESCRIPTOR, log_name
+from recoup.engine.judged import Judged, Judgement
 from recoup.engine.keys.roles import CatalogueKeys, VaultIdentity
 from recoup.engine.keys.tickets import Ticket, issue_ticket, read_ticket, session_id, ticket_to_text
 from recoup.engine.log.facts import Committed
@@ -25,8 +27,11 @@ __all__ = [
     "Catalogue",
     "CatalogueKeys",
     "Cursor",
+    "Drill",
+    "Judgement",
     "Point",
     "PointRecord",
+    "Verification",
     "points_of",
     "read_catalogue",
     "read_location",
@@ -64,6 +69,8 @@ class Point:
     """Highest level of an ATTEST of it."""
     verified_at: int | None = None
     """Milliseconds, by the verifier's clock, of the newest ATTEST."""
+    judgement: Judgement | None = None
+    """What verifications and drills at this location say of it; None if there was none."""
 
 
 @dataclass(slots=True)
@@ -72,6 +79,7 @@ class Cursor:
 
     state: LogState
     points: dict[bytes, Point] = field(default_factory=dict)
+    judged: Judged = field(default_factory=Judged)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
 
@@ -88,6 +96,10 @@ class Catalogue:
     forked_at: tuple[int, ...]
     """Entries whose predecessor was damaged or replaced in the store: condition LogForked."""
     cursor: Cursor
+    verifications: tuple[Verification, ...] = ()
+    """The newest runs of `recoup verify` at this location, the newest last."""
+    drills: tuple[Drill, ...] = ()
+    location_id: str = ""
 
 
 def read_catalogue(store: Store, vault_id: bytes, keys: MetaKeys, cursor: Cursor | None = None) -> Catalogue:
@@ -97,8 +109,12 @@ def read_catalogue(store: Store, vault_id: bytes, keys: MetaKeys, cursor: Cursor
     with cursor.lock:
         state = Log(store, vault_id, root_public=keys.identity.root_public, state=cursor.state).follow()
         identity = state.require_identity()
-        points = points_of(state, keys, cursor.points)
-        return Catalogue(identity.fingerprint, points, state.next_seq, state.invalid, state.squatted, tuple(state.breaks), cursor)
+        points = points_of(state, keys, cursor.points, cursor.judged)
+        judged, breaks = cursor.judged, tuple(state.breaks)
+        return Catalogue(
+            identity.fingerprint, points, state.next_seq, state.invalid, state.squatted, breaks, cursor,
+            tuple(judged.verifications), tuple(judged.drills), state.location_id.hex(),
+        )  # fmt: skip
 
 
 def read_location(store: Store) -> bytes | None:
@@ -109,20 +125,16 @@ def read_location(store: Store) -> bytes | None:
         return None
 
 
-def points_of(state: LogState, keys: MetaKeys, known: dict[bytes, Point] | None = None) -> tuple[Point, ...]:
-    """The live points of a followed log. Opens only records that are not in `known`, and adds them there."""
+def points_of(state: LogState, keys: MetaKeys, known: dict[bytes, Point] | None = None, judged: Judged | None = None) -> tuple[Point, ...]:
+    """The live points of a followed log. Opens only records that are not in `known`, and adds them there; `judged` likewise."""
     opened = {} if known is None else known
     for manifest, committed in state.commits.items():
         if manifest not in opened:
             opened[manifest] = _open(committed, keys)
     for gone in [manifest for manifest in opened if manifest not in state.commits]:
         del opened[gone]
-    verified: dict[bytes, tuple[int, int]] = {}
-    for attest in state.attests:
-        for manifest in attest.body.manifests:
-            level, _ = verified.get(manifest, (-1, 0))
-            verified[manifest] = (max(level, attest.body.level), attest.time)
-    return tuple(_with_attest(opened[manifest], verified.get(manifest)) for manifest in state.commits)
+    verdicts = (Judged() if judged is None else judged).follow(state).points
+    return tuple(_with_verdict(opened[manifest], verdicts.get(manifest)) for manifest in state.commits)
 
 
 def sign_ticket(keys: CatalogueKeys, policy_uid: str, slot: str, pvc_uid: str, session: bytes) -> str:
@@ -144,5 +156,8 @@ def _open(committed: Committed, keys: MetaKeys) -> Point:
     return Point(body.manifest.hex(), body.session.hex(), committed.seq, committed.generation, policy, slot, pvc, record)
 
 
-def _with_attest(point: Point, verified: tuple[int, int] | None) -> Point:
-    return point if verified is None else replace(point, verified_level=verified[0], verified_at=verified[1])
+def _with_verdict(point: Point, verdict: Judgement | None) -> Point:
+    if verdict is None:
+        return point
+    at = None if verdict.attested_at is None else round(verdict.attested_at * 1000)
+    return replace(point, verified_level=verdict.highest, verified_at=at, judgement=replace(verdict))

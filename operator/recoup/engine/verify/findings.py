@@ -32,6 +32,8 @@ class Affected:
     """Why nothing of it can be had, if so."""
     paths: list[str] = field(default_factory=list)
     paths_total: int = 0
+    explained: bool = True
+    """Damaged objects are all that is wrong. Otherwise only a verification at level 4 can take it back."""
 
 
 @dataclass
@@ -65,6 +67,12 @@ class Findings:
     affected: list[Affected] = field(default_factory=list)
     harmless: list[str] = field(default_factory=list)
     """Names of damaged objects that no recovery point needs to be restored: caches and index segments."""
+    found_objects: int = 0
+    """Objects that were damaged before anything was healed."""
+    healed: int = 0
+    """Objects that were brought back from other locations, and are good now."""
+    healing: str = ""
+    """`Tried`, or the reason why it could not be; empty if it was not wanted."""
     facts: dict[ObjectRef, BlockFacts] = field(default_factory=dict, repr=False)
     recorded: str = ""
     """What was appended to the log about it, or why nothing was."""

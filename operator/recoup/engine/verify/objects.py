@@ -27,8 +27,11 @@ from recoup.errors import Integrity, NotFound
 from recoup.report import Progress
 from recoup.typeinfo import build_type_info
 
-SLICES = 30
-"""V2 reads one slice a day: all of them in 30 days."""
+DAY = 86_400
+PERIOD = 30 * DAY
+"""Seconds in which V2 reads every object once, however often it runs."""
+PRESENT, WHOLE, OPENED = 1, 3, 4
+"""How deep one object is looked at: asked for, read and compared with its digest, opened down to every block."""
 _AHEAD = 256
 _THREADS = {1: 16, 2: 8, 3: 4, 4: 3}
 
@@ -44,18 +47,18 @@ class ObjectChecker:
     def __init__(
         self, store: Store, keys: ReaderKeys, level: int, findings: Findings, progress: Progress, threads: int | None = None
     ) -> None:
-        self._store, self._keys, self._level, self._findings, self._progress = store, keys, level, findings, progress
+        self._store, self._keys, self._findings, self._progress = store, keys, findings, progress
         self._threads = threads or _THREADS[level]
         self._buffer = _Buffer()
 
-    def run(self, objects: Iterable[tuple[str, Live, bool]]) -> None:
-        """Check all of them, reading those whose third part says so. Raises what the store raises when it is away."""
+    def run(self, objects: Iterable[tuple[str, Live, int]]) -> None:
+        """Check all of them, each as deep as its third part says. Raises what the store raises when it is away."""
         build_type_info()
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="verify")
         waiting: deque[Future[None]] = deque()
         try:
-            for name, live, whole in objects:
-                waiting.append(pool.submit(self._check, name, live, whole=whole))
+            for name, live, depth in objects:
+                waiting.append(pool.submit(self._check, name, live, depth))
                 if len(waiting) >= _AHEAD:
                     waiting.popleft().result()
             while waiting:
@@ -66,11 +69,11 @@ class ObjectChecker:
             raise
         pool.shutdown()
 
-    def _check(self, name: str, live: Live, *, whole: bool) -> None:
+    def _check(self, name: str, live: Live, depth: int) -> None:
         read = 0
         try:
-            if whole:
-                read = self._digest(name, live)
+            if depth >= WHOLE:
+                read = self._digest(name, live, depth)
             else:
                 self._exists(name, live)
         except Integrity as error:
@@ -85,7 +88,7 @@ class ObjectChecker:
         if live.size is not None and size != live.size:
             raise Integrity(f"it has {size} bytes instead of {live.size}", reason="ObjectTruncated")
 
-    def _digest(self, name: str, live: Live) -> int:
+    def _digest(self, name: str, live: Live, depth: int) -> int:
         view = self._buffer.view
         try:
             data = view[: self._store.get_into(name, view)]
@@ -93,7 +96,7 @@ class ObjectChecker:
             raise Integrity("it is missing", reason="ObjectMissing") from None
         if digest_of(data) != live.ref.digest:
             raise Integrity("its bytes are not those that its name says", reason="DigestMismatch")
-        if self._level >= 4 and live.sealed:
+        if depth >= OPENED and live.sealed:
             self._open(name, live, data)
         return len(data)
 
@@ -116,7 +119,15 @@ class ObjectChecker:
         self._findings.know(live.ref, facts)
 
 
-def in_slice(keys: ReaderKeys, digest: bytes, day: int) -> bool:
-    """Whether V2 reads this object on this day (days since 1970). Keyed, so that nobody can keep only the slice of the day."""
-    key = blake3(keys.verifier_private, derive_key_context="recoup 2026 verification slice").digest()
-    return int.from_bytes(blake3(digest, key=key).digest(4), "big") % SLICES == day % SLICES
+class Sampler:
+    """Which objects V2 reads: each one once in PERIOD, at a time of its own. Keyed, so that nobody can keep only those that are due."""
+
+    def __init__(self, keys: ReaderKeys, since: float, until: float) -> None:
+        """Those whose time lies in (since, until], in seconds since 1970: nothing falls between two runs that follow each other."""
+        self._key = blake3(keys.verifier_private, derive_key_context="recoup 2026 verification slice").digest()
+        self._since, self._until = since, until
+
+    def is_due(self, digest: bytes) -> bool:
+        own = int.from_bytes(blake3(digest, key=self._key).digest(4), "big") / 2**32 * PERIOD
+        wait = (own - self._since) % PERIOD or PERIOD
+        return self._since + wait <= self._until

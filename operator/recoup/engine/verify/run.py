@@ -1,33 +1,32 @@
 """The entrance of a verification: from a level and some recovery points to findings, and what is recorded of them in the log.
 
-Good points of a level from 1 on get an ATTEST, damaged objects a DAMAGED, so that nothing new refers to them. Both need the verifier key,
-which opens with a KEK, and the right to create objects; without that right the findings are the same, and say so.
+What is found damaged can be brought back from other locations in the same run, and is then looked at again. Recording
+(`record.py`) needs the right to create objects; without that right the findings are the same, and say so.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable
 
+from recoup.engine.evidence import seconds_of
 from recoup.engine.format.names import descriptor_name, digest_of, keyring_name
-from recoup.engine.log.bodies import Attest, Damaged
+from recoup.engine.judged import Judged
 from recoup.engine.log.facts import Committed
-from recoup.engine.log.follow import LogRejected
-from recoup.engine.places import standing
+from recoup.engine.records.nodes import ObjectRef
 from recoup.engine.stores.base import Store
 from recoup.engine.vault import Unlocked
 from recoup.engine.verify.findings import Findings
-from recoup.engine.verify.live import LiveReader, LiveSet
-from recoup.engine.verify.objects import ObjectChecker, in_slice
+from recoup.engine.verify.live import Live, LiveReader, LiveSet
+from recoup.engine.verify.objects import DAY, OPENED, PRESENT, WHOLE, ObjectChecker, Sampler
+from recoup.engine.verify.record import record_damage, record_result, state_run
 from recoup.engine.verify.walk import PointWalker
-from recoup.errors import Denied, Integrity, NotFound, Retryable
+from recoup.errors import Denied, Integrity, NotFound, RecoupError
 from recoup.report import Progress
 
-_PER_ENTRY = 500
-"""Manifests or objects that one log entry names: well below its limit of 56 KiB."""
-_DAY = 86_400
-T = TypeVar("T")
+Healer = Callable[[], object]
+"""Brings back what DAMAGED entries name, as far as it can; raises RecoupError."""
+SAMPLED = 2
 
 
 def verify(
@@ -39,30 +38,91 @@ def verify(
     record: bool = True,
     now: float | None = None,
     threads: int | None = None,
+    healer: Healer | None = None,
+    purpose: str = "",
 ) -> Findings:
-    """Verify the recovery points at `level` (0 to 4). Raises Retryable or Denied if the location cannot be read; all else is a finding."""
+    """Verify the recovery points at `level` (0 to 4). Raises Retryable or Denied if the location cannot be read; all else is a finding.
+
+    `healer` brings damaged objects back, which are then looked at again. `purpose` is recorded as the round of this run.
+    """
     findings = Findings(level, points=len(commits))
+    started = time.time() if now is None else now
+    chosen = len(commits) < len(unlocked.log.state.commits)
     try:
         check_log(unlocked, findings)
         if level == 0:
             return findings
-        progress.start("reading sets")
-        reader = LiveReader(unlocked.log, findings)
-        live = reader.read(commits)
-        findings.objects_live = len(live.objects)
-        day = int((time.time() if now is None else now) // _DAY)
-        progress.start("verifying", bytes_total=live.bytes, files_total=len(live.objects))
-        chosen = (
-            (reader.name(one), one, level > 2 or (level == 2 and in_slice(unlocked.reader, one.ref.digest, day)))
-            for one in live.objects.values()
-        )
-        ObjectChecker(reader.store, unlocked.reader, level, findings, progress, threads).run(chosen)
-        _walk(unlocked, live, findings, progress)
+        check = _Check(unlocked, level, _last_sampled(unlocked, started), started, progress, threads)
+        live = check.all(commits, findings)
         if record:
-            findings.recorded = _record(unlocked, live, findings)
+            findings.recorded = record_damage(unlocked, findings)
+        if healer is not None and (findings.damages or findings.log):
+            live = _heal(unlocked, check, healer, commits, live, findings)
+        _walk(unlocked, live, findings, progress)
+        if record and not findings.recorded:
+            statement = state_run(findings, started, time.time() if now is None else now, chosen=chosen, purpose=purpose)
+            findings.recorded = record_result(unlocked, live, findings, statement)
     finally:
         progress.end()
     return findings
+
+
+class _Check:
+    """Looking at objects once, as deep as the level says; what was once damaged here, as deep as can be."""
+
+    def __init__(self, unlocked: Unlocked, level: int, since: float, until: float, progress: Progress, threads: int | None) -> None:
+        self._unlocked, self._level, self._progress, self._threads = unlocked, level, progress, threads
+        self._sampler = Sampler(unlocked.reader, since, until)
+        self._doubtful = {ref.digest for ref in unlocked.log.state.damaged}
+
+    def all(self, commits: list[Committed], findings: Findings, only: Callable[[Live], bool] = lambda _live: True) -> LiveSet:
+        """Everything that these points need. `only` leaves out what needs no look; it is live all the same."""
+        self._progress.start("reading sets")
+        reader = LiveReader(self._unlocked.log, findings)
+        live = reader.read(commits)
+        findings.objects_live = len(live.objects)
+        self._progress.start("verifying", bytes_total=live.bytes, files_total=len(live.objects))
+        checker = ObjectChecker(reader.store, self._unlocked.reader, self._level, findings, self._progress, self._threads)
+        checker.run((reader.name(one), one, self._depth(one)) for one in live.objects.values() if only(one))
+        return live
+
+    def distrust(self, damaged: Iterable[ObjectRef]) -> None:
+        """These are to be opened from now on."""
+        self._doubtful.update(ref.digest for ref in damaged)
+
+    def _depth(self, live: Live) -> int:
+        if self._level >= OPENED or live.ref.digest in self._doubtful:
+            return OPENED
+        if self._level == WHOLE or (self._level == SAMPLED and self._sampler.is_due(live.ref.digest)):
+            return WHOLE
+        return PRESENT
+
+
+def _last_sampled(unlocked: Unlocked, now: float) -> float:
+    """The moment up to which V2 has read what was due: the last run of the whole vault that read content, or a day ago."""
+    runs = [run for run in Judged().follow(unlocked.log.state).verifications if run.level >= SAMPLED and not run.chosen]
+    last = seconds_of(runs[-1].started) if runs else now - DAY
+    return last if last < now else now - DAY
+
+
+def _heal(unlocked: Unlocked, check: _Check, healer: Healer, commits: list[Committed], before: LiveSet, findings: Findings) -> LiveSet:
+    """Have damaged objects brought back, and look at them again: `findings` are of the vault as it is then."""
+    damaged = dict(findings.damages)
+    try:
+        healer()
+        findings.healing = "Tried"
+    except RecoupError as error:
+        findings.healing = error.reason
+    unlocked.log.follow()
+    check.distrust(damaged)
+    again = Findings(findings.level, facts=findings.facts)
+    live = check.all(commits, again, lambda one: one.ref in damaged or one.ref not in before.objects)
+    check_log(unlocked, again)
+    findings.log, findings.damages, findings.affected = again.log, again.damages, again.affected
+    findings.bytes_read, findings.objects_live = findings.bytes_read + again.bytes_read, again.objects_live
+    findings.objects += sum(one.ref not in before.objects for one in live.objects.values())
+    findings.found_objects, findings.healed = len(damaged), sum(ref not in again.damages for ref in damaged)
+    return live
 
 
 def check_log(unlocked: Unlocked, findings: Findings) -> None:
@@ -118,24 +178,3 @@ def _walk(unlocked: Unlocked, live: LiveSet, findings: Findings, progress: Progr
     walker = PointWalker(unlocked, findings)
     for commit in live.points:
         walker.walk(commit)
-
-
-def _record(unlocked: Unlocked, live: LiveSet, findings: Findings) -> str:
-    bad = {affected.point for affected in findings.affected}
-    good = [commit.body.manifest for commit in live.points if commit.body.manifest.hex() not in bad]
-    try:
-        signer = unlocked.reader.signer
-        for part in _parts(good):
-            unlocked.log.append(Attest(findings.level, tuple(part), findings.objects, findings.bytes_read), signer)
-        known = unlocked.log.state.damaged
-        fresh = [standing(unlocked.log.state, ref) for ref in findings.damages]
-        for objects in _parts([ref for ref in fresh if ref not in known]):
-            unlocked.log.append(Damaged(tuple(objects), f"verification at level {findings.level}"), signer)
-    except (Denied, Retryable, LogRejected) as error:
-        return f"not recorded in the log: {error}"
-    return f"recorded in the log: {len(good)} points good{f', {len(findings.damages)} objects damaged' if findings.damages else ''}"
-
-
-def _parts(items: list[T]) -> Iterator[list[T]]:
-    for start in range(0, len(items), _PER_ENTRY):
-        yield items[start : start + _PER_ENTRY]

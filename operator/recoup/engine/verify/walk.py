@@ -25,10 +25,12 @@ class PointWalker:
     def __init__(self, unlocked: Unlocked, findings: Findings) -> None:
         self._unlocked, self._findings = unlocked, findings
         self._complete = findings.level >= 4
+        self._explained = True
 
     def walk(self, commit: Committed) -> None:
         """Note which paths of the point cannot be restored, and why."""
         affected = Affected(commit.body.manifest.hex())
+        self._explained = True
         try:
             point = open_point(self._unlocked, commit)
             if point.manifest.device is not None:
@@ -36,9 +38,13 @@ class PointWalker:
             else:
                 self._tree(point, affected)
         except (Integrity, KeyUnavailable) as error:
-            affected.whole = str(error)
+            affected.whole, self._explained = str(error), self._explains(error)
+        affected.explained = self._explained
         if affected.whole or affected.paths_total:
             self._findings.affected.append(affected)
+
+    def _explains(self, error: Exception) -> bool:
+        return any(damage.name in str(error) for damage in self._findings.damages.values())
 
     def _tree(self, point: OpenPoint, affected: Affected) -> None:
         budget = Budget(point.manifest.totals)
@@ -59,7 +65,8 @@ class PointWalker:
             return False
         try:
             return self._runs_are_lost(point, iterate_runs(point.blocks.fetch, entry.content))
-        except Integrity:  # its list of runs is damaged, which costs this file only
+        except Integrity as error:  # its list of runs is damaged, which costs this file only
+            self._explained = self._explained and self._explains(error)
             return True
 
     def _runs_are_lost(self, point: OpenPoint, runs: Iterator[Run]) -> bool:
@@ -68,6 +75,7 @@ class PointWalker:
     def _block_is_lost(self, point: OpenPoint, block: bytes, kind: BlockKind, end: int) -> bool:
         place = point.blocks.refs.find(block)
         if place is None:
+            self._explained = False
             return True
         ref = ObjectRef(place.digest, place.incarnation)
         if ref in self._findings.damages:
@@ -75,7 +83,9 @@ class PointWalker:
         if not self._complete:
             return False
         facts = self._findings.facts.get(ref)
-        return facts is None or not facts.holds(place.number, block, kind) or facts.lengths[place.number] < end
+        lost = facts is None or not facts.holds(place.number, block, kind) or facts.lengths[place.number] < end
+        self._explained = self._explained and not lost
+        return lost
 
     def _device(self, point: OpenPoint, content: Content, affected: Affected) -> None:
         if self._runs_are_lost(point, iterate_runs(point.blocks.fetch, content, BlockKind.DEVICE_MAP)):

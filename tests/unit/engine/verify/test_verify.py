@@ -12,7 +12,7 @@ from recoup.engine.format.kinds import BlockKind
 from recoup.engine.records.manifest import Totals
 from recoup.engine.stores.file import FileStore
 from recoup.engine.verify.findings import Findings
-from recoup.engine.verify.objects import SLICES
+from recoup.engine.verify.objects import DAY, PERIOD
 from recoup.engine.verify.run import verify
 from recoup.errors import Denied
 from recoup.report import Progress
@@ -33,7 +33,7 @@ def forger(tmp_path: Path) -> Forger:
 
 def check(forger: Forger, level: int, *, day: int = 0, record: bool = False) -> Findings:
     state = forger.unlocked.log.follow()
-    return verify(forger.unlocked, list(state.commits.values()), level, Progress(quiet=True), record=record, now=day * 86_400.0)
+    return verify(forger.unlocked, list(state.commits.values()), level, Progress(quiet=True), record=record, now=float(day * DAY))
 
 
 def gone(path: Path) -> None:
@@ -117,15 +117,15 @@ def test_a_damaged_list_of_runs_costs_its_file_only(forger: Forger, tmp_path: Pa
 def test_all_slices_of_v2_together_read_every_object(forger: Forger, tmp_path: Path) -> None:
     forger.tree(TREE)
     flipped(tmp_path / "location" / forger.packs[0])
-    found = [not check(forger, 2, day=day).good for day in range(SLICES)]
+    found = [not check(forger, 2, day=day).good for day in range(PERIOD // DAY)]
     assert found.count(True) == 1
-    assert sum(check(forger, 2, day=day).bytes_read > 0 for day in range(SLICES)) > 1
+    assert sum(check(forger, 2, day=day).bytes_read > 0 for day in range(PERIOD // DAY)) > 1
 
 
 def test_v2_looks_for_every_object_each_day(forger: Forger, tmp_path: Path) -> None:
     forger.tree(TREE)
     gone(tmp_path / "location" / forger.packs[0])
-    assert not any(check(forger, 2, day=day).good for day in range(SLICES))
+    assert not any(check(forger, 2, day=day).good for day in range(PERIOD // DAY))
 
 
 def test_genuine_bytes_with_a_wrong_id_are_found_by_v4_only(forger: Forger, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +171,7 @@ def test_the_result_is_recorded_and_shown(forger: Forger, tmp_path: Path) -> Non
     assert {ref.digest.hex() for ref in state.damaged} == {broken.rpartition("/")[2]}
     entries = state.next_seq
     check(forger, 3, record=True)
-    assert forger.unlocked.log.follow().next_seq == entries + 1  # the ATTEST; what is known to be damaged is not said twice
+    assert forger.unlocked.log.follow().next_seq == entries + 2  # ATTEST and EVIDENCE; what is known to be damaged is not said twice
 
 
 def test_without_the_right_to_write_the_findings_are_the_same(forger: Forger, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,106 @@
+"""What EVIDENCE entries of verifications and drills state (docs/format.md section 6): one struct per kind, as JSON.
+
+The log is signed but not sealed, so a statement names recovery points by digest and counts paths; it never names a path. Written by
+`engine/verify/` and `engine/drill.py`, added up by `engine/judged.py`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+
+import msgspec
+
+from recoup.engine.log.bodies import Evidence
+
+VERIFICATION: Final = "Verification"
+DRILL: Final = "Drill"
+POINTS_PER_ENTRY = 300
+"""Damaged points that one entry names: well below its limit of 56 KiB. More of them make more entries."""
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class DamagedPoint(msgspec.Struct, frozen=True, rename="camel"):
+    """One recovery point that cannot be restored whole from this location."""
+
+    id: str
+    whole: bool = False
+    """Nothing of it can be restored."""
+    paths: int = 0
+    """How many of its files are lost, if not all."""
+    cleared_by: int = 1
+    """The lowest level whose ATTEST, later in this log, takes it back. 1: damaged objects, which every verification reads again."""
+
+
+class Verification(msgspec.Struct, frozen=True, rename="camel"):
+    """One run of `recoup verify`, whatever it found. Times as `2026-11-23T03:00:00Z`, bytes are stored bytes."""
+
+    started: str
+    ended: str
+    level: int
+    points: int
+    objects: int
+    objects_live: int
+    bytes_read: int
+    chosen: bool = False
+    """Only some of the vault's points were looked at."""
+    damaged_objects: int = 0
+    """Still damaged at the end."""
+    healed_objects: int = 0
+    healing: str = ""
+    """`Tried`, or the reason why nothing could be healed; empty if no other location was given, or nothing was damaged."""
+    log: tuple[str, ...] = ()
+    """Reasons of what is wrong with the log itself."""
+    damaged: tuple[DamagedPoint, ...] = ()
+    round: str = ""
+    """What this run was asked for: the word of whoever started it."""
+    tool: str = ""
+
+
+class Drill(msgspec.Struct, frozen=True, rename="camel"):
+    """One restore to a scratch volume, compared with the recovery point, and what came of it."""
+
+    started: str
+    ended: str
+    point: str
+    """The recovery point: the digest of its manifest, which the restore was compared with."""
+    passed: bool
+    seconds: float
+    """From opening the vault to the last byte compared."""
+    reason: str = ""
+    """CamelCase, of a drill that did not pass."""
+    files: int = 0
+    bytes: int = 0
+    """Bytes of content that were written."""
+    damaged_paths: int = 0
+    bytes_elsewhere: int = 0
+    """Stored bytes that had to come from another location, because this one did not have them good."""
+    round: str = ""
+    tool: str = ""
+
+
+def to_entry(kind: str, statement: Verification | Drill) -> Evidence:
+    """The body of the entry that says so."""
+    return Evidence(kind, msgspec.json.encode(statement).decode())
+
+
+def read_statement(body: Evidence, kind: type[T]) -> T | None:
+    """What an entry states; None if a later version states it in another way."""
+    try:
+        return msgspec.json.decode(body.statement, type=kind)
+    except msgspec.DecodeError:
+        return None
+
+
+def time_text(seconds: float) -> str:
+    """Seconds since 1970 as statements have times."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def seconds_of(text: str) -> float:
+    """The reverse; 0 for what is no time."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return 0.0
