@@ -33,6 +33,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Objects worked on at the same time."""
     resync: float = 600.0
     """Every object is looked at this often without any event, spread by ±10 %."""
+    movers_total: int = 64
+    """Backup movers at once in the whole cluster; restores are not counted and never wait."""
+    movers_per_node: int = 4
+    movers_per_namespace: int = 8
+    """Namespace of the application, not of the movers."""
+    waiting_snapshots: int = 64
+    """Captured volumes of one namespace that wait for a mover before its further runs wait uncaptured."""
     http_address: str = "0.0.0.0"  # noqa: S104  # the kubelet and Prometheus come from outside the pod
     http_port: int = 8080
     """/healthz, /readyz, /metrics; 0 takes any free port."""
@@ -73,6 +80,9 @@ def _parse(variable: str, text: str, kind: object) -> object:
 def _check(settings: Settings) -> None:
     if not 1 <= settings.workers <= 32:
         raise Usage(f"RECOUP_WORKERS={settings.workers}: between 1 and 32")
+    for name in ("movers_total", "movers_per_node", "movers_per_namespace", "waiting_snapshots"):
+        if not 1 <= getattr(settings, name) <= 10_000:
+            raise Usage(f"{PREFIX}{name.upper()}={getattr(settings, name)}: between 1 and 10000")
     if settings.resync < 1:
         raise Usage(f"RECOUP_RESYNC={settings.resync}: at least 1 second")
     if settings.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):

@@ -20,6 +20,7 @@ from recoup.controller.ledger import FailureLedger
 from recoup.controller.metrics import Metrics
 from recoup.controller.queue import DelayingQueue
 from recoup.controller.resources import LOCATION, POLICY, PV, PVC, RESTORE, SECRET, SNAPSHOT, Key
+from recoup.controller.seats import Seats
 from recoup.controller.sweep import Sweep
 from recoup.controller.worker import Reconciler, Worker
 from recoup.errors import RecoupError
@@ -71,6 +72,8 @@ class Controller:
     """How many changes of every kind its watch is behind while something goes on."""
     looks: int = 0
     errors: list[RecoupError] = field(default_factory=list)
+    woken: list[Key] = field(default_factory=list)
+    """Runs whose turn for a mover has come."""
 
     def __post_init__(self) -> None:
         def clock() -> float:
@@ -80,6 +83,7 @@ class Controller:
         self.watch = LaggingWatch(self.world.kube, cache, movers_namespace=AROUND.movers_namespace, lag=self.lag)
         kube = CachedKube(self.world.kube, cache)
         reader = Reader(kube, AROUND, clock=clock, server=kube.server)
+        self.seats = Seats(reader, AROUND.limits, clock=clock, wake=self.woken.append)
         ledger = FailureLedger()
         self.worker = Worker(
             kube=kube,
@@ -125,7 +129,7 @@ class Controller:
     def _reconcilers(self, reader: Reader, ledger: FailureLedger) -> Mapping[str, Reconciler]:
         catalogues = cast("Catalogues", self.bucket)
         return {
-            "BackupSnapshot": SnapshotReconciler(reader, catalogues, ledger),
+            "BackupSnapshot": SnapshotReconciler(reader, catalogues, ledger, self.seats),
             "RestoreRequest": RestoreReconciler(reader, catalogues, ledger),
         }
 

@@ -72,6 +72,12 @@ class Grant(Spec, frozen=True):
     to: NamespaceRef
 
 
+class Limits(Spec, frozen=True):
+    """What the location is spared; plan/budgets.py keeps to it."""
+
+    concurrent_movers: int = 16
+
+
 class BackupLocationSpec(Spec, frozen=True):
     s3: S3
     encryption: Encryption
@@ -79,6 +85,7 @@ class BackupLocationSpec(Spec, frozen=True):
     region: str | None = None
     allowed_namespaces: LabelSelector = LabelSelector()
     grants: tuple[Grant, ...] = ()
+    limits: Limits = Limits()
 
 
 class Vault(Status, frozen=True):

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from recoup.api.labels import MANAGED_BY, MANAGER, OWNER_UID
+from recoup.api.labels import MANAGED_BY, MANAGER, OWNER_NAMESPACE, OWNER_UID
 from recoup.controller import failures
 from recoup.controller.kube import Kube, Object
 from recoup.controller.resources import (
@@ -82,6 +82,11 @@ class Reader:
             namespace = self.around.movers_namespace if resource in (JOB, POD) else None
             found += self.list_optional(resource, namespace, labels=f"{MANAGED_BY}={MANAGER},{OWNER_UID}={owner_uid}") or ()
         return tuple(found)
+
+    def ours(self, resource: Resource, namespace: str | None, owner_namespace: str) -> tuple[Object, ...]:
+        """What we made of this kind for all custom resources of a namespace; nothing where the cluster does not have the kind."""
+        labels = f"{MANAGED_BY}={MANAGER},{OWNER_NAMESPACE}={owner_namespace}"
+        return self.list_optional(resource, namespace, labels=labels) or ()
 
     def jobs_and_pods(self, label: str, *, expected: Iterable[str] = ()) -> tuple[Object, ...]:
         """Jobs of ours with this label, in the movers' namespace, and their Pods. `expected`: values of the label ATTEMPT to be there.

@@ -20,12 +20,13 @@ from recoup.controller.gather_keys import VaultKeys, observe_keys
 from recoup.controller.kube import Object
 from recoup.controller.ledger import FailureLedger
 from recoup.controller.resources import JOB, LOCATION, POD, POLICY, PVC, VOLUME_SNAPSHOT, VOLUME_SNAPSHOT_CONTENT
+from recoup.controller.seats import Seats, run_key
 from recoup.errors import RecoupError
 from recoup.plan.actions import Plan
 from recoup.plan.movers import MoverState, judge_mover, pod_of
 from recoup.plan.objects.identity import VAULT, is_child
 from recoup.plan.observed import ApiFailure, Catalogue, SnapshotObserved, Ticket
-from recoup.plan.snapshot import location_name, plan_snapshot, vault_of, wants_catalogue
+from recoup.plan.snapshot import location_name, movers_wanted, plan_snapshot, vault_of, wants_catalogue
 from recoup.plan.snapshot_volume import FINAL
 
 STORAGE = (VOLUME_SNAPSHOT, VOLUME_SNAPSHOT_CONTENT, PVC)
@@ -37,14 +38,15 @@ UNSTARTED_FOR = 60.0
 class SnapshotReconciler:
     """Gather and plan of BackupSnapshots. What is read follows the run's phase: nothing that the plan of that phase does not look at."""
 
-    def __init__(self, reader: Reader, catalogues: Catalogues, ledger: FailureLedger) -> None:
-        self._reader, self._catalogues, self._ledger = reader, catalogues, ledger
+    def __init__(self, reader: Reader, catalogues: Catalogues, ledger: FailureLedger, seats: Seats) -> None:
+        self._reader, self._catalogues, self._ledger, self._seats = reader, catalogues, ledger, seats
 
     def observe(self, obj: Object, now: datetime, *, sure: bool = False) -> SnapshotObserved:
         reader = self._reader.at_server if sure else self._reader
         known = self._ledger.of(obj["metadata"]["uid"])
         status = decode(BackupSnapshot, obj).status
         if status.completed_at is not None:
+            self._seats.ask(run_key(obj), obj["metadata"]["uid"], ())
             return self._observe_rest(reader, obj)
         if status.run is None and not obj["metadata"].get("deletionTimestamp"):
             return structs.replace(self._observe_beginning(reader, obj, now), failures=known)
@@ -55,7 +57,8 @@ class SnapshotReconciler:
                 age = 0.0 if _was_started(status, observed) else UNSTARTED_FOR
                 catalogue, failure = read_catalogue(self._catalogues, observed.location, status.vault, now, max_age=age)
                 observed = structs.replace(observed, catalogue=catalogue, catalogue_failure=failure)
-        return structs.replace(observed, failures=known)
+        observed = structs.replace(observed, failures=known)
+        return structs.replace(observed, seats=self._seats.ask(run_key(obj), obj["metadata"]["uid"], movers_wanted(observed, now)))
 
     def _observe_rest(self, reader: Reader, obj: Object) -> SnapshotObserved:
         """After the end only children that are left matter."""
@@ -104,8 +107,11 @@ class SnapshotReconciler:
         """Everything else: the volumes' own objects and, until each is handed over, where they come from."""
         metadata = obj["metadata"]
         stored = reader.children(metadata["uid"], STORAGE)
+        waiting = 0
         if _is_to_be_cut(status, stored, metadata["uid"], reader.around.movers_namespace):
-            stored = reader.at_server.children(metadata["uid"], STORAGE)
+            waiting = self._seats.waiting_snapshots(run_key(obj), metadata["uid"])
+            if waiting < self._seats.limits.waiting_snapshots or stored:
+                stored = reader.at_server.children(metadata["uid"], STORAGE)
         stored += reader.contents_of([child for child in stored if child["kind"] == VOLUME_SNAPSHOT.kind], stored)
         vault, ready = status.vault, status.vault is not None and self._catalogues.has_keys(status.vault)
         observed = structs.replace(
@@ -115,6 +121,7 @@ class SnapshotReconciler:
             storage_classes=reader.storage_classes(),
             vault_ready=ready,
             warnings=work.warnings | reader.warnings_of(stored, now),
+            waiting_snapshots=waiting,
         )
         if vault is not None and ready:
             observed = structs.replace(observed, tickets=self._tickets(obj, vault, status), keys_jobs=self._finished_keys(vault, status))

@@ -27,9 +27,10 @@ from recoup.controller.metrics import Metrics
 from recoup.controller.queue import DelayingQueue
 from recoup.controller.resources import LOCATION, NAMESPACE, POLICY, RESTORE, SNAPSHOT, Key
 from recoup.controller.runtime import Parts, Runtime
+from recoup.controller.seats import Seats
 from recoup.controller.sweep import Sweep
 from recoup.controller.worker import Reconciler, Worker
-from recoup.plan.observed import Surroundings
+from recoup.plan.observed import MoverLimits, Surroundings
 from recoup.settings import Settings
 
 LEASE_TIMING = LeaseTiming(duration=20, renew_within=12.0, every=4.0)
@@ -55,7 +56,7 @@ def build_runtime(settings: Settings, *, open_store: OpenStore, redactor: Redact
         kube=kube,
         server=kube.server,
         queue=queue,
-        reconcilers=build_reconcilers(reader, catalogues, ledger),
+        reconcilers=build_reconcilers(reader, catalogues, ledger, Seats(reader, around.limits, clock=time.monotonic, wake=queue.add)),
         sweep=Sweep(reader, apply=lambda action: apply_action(kube, action), every=settings.resync, jitter=jitter),
         ledger=ledger,
         metrics=metrics,
@@ -74,12 +75,12 @@ def build_runtime(settings: Settings, *, open_store: OpenStore, redactor: Redact
     return Runtime(parts, workers=settings.workers, http_address=settings.http_address, http_port=settings.http_port)
 
 
-def build_reconcilers(reader: Reader, catalogues: Catalogues, ledger: FailureLedger) -> Mapping[str, Reconciler]:
+def build_reconcilers(reader: Reader, catalogues: Catalogues, ledger: FailureLedger, seats: Seats) -> Mapping[str, Reconciler]:
     """One per kind."""
     return {
         LOCATION.kind: LocationReconciler(reader, catalogues, ledger),
         POLICY.kind: PolicyReconciler(reader, catalogues, ledger),
-        SNAPSHOT.kind: SnapshotReconciler(reader, catalogues, ledger),
+        SNAPSHOT.kind: SnapshotReconciler(reader, catalogues, ledger, seats),
         RESTORE.kind: RestoreReconciler(reader, catalogues, ledger),
     }
 
@@ -105,6 +106,12 @@ def surroundings_of(kube: Kube, settings: Settings) -> Surroundings:
         system_namespace=settings.system_namespace,
         mover_service_account=settings.mover_service_account,
         keys_service_account=settings.keys_service_account,
+        limits=MoverLimits(
+            total=settings.movers_total,
+            per_node=settings.movers_per_node,
+            per_namespace=settings.movers_per_namespace,
+            waiting_snapshots=settings.waiting_snapshots,
+        ),
         cluster_uid=kube.get(NAMESPACE, None, "kube-system")["metadata"]["uid"],
     )
 

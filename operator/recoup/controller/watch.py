@@ -148,7 +148,7 @@ class Router:
             if kind != POD.kind or (body["metadata"].get("labels") or {}).get(OWNER_KIND) != LOCATION.kind:  # of those its Job tells
                 self._tell_owner(kind, body, AFTER_DELETION)
             return
-        state = self._children[uid] = _state_of(kind, body.get("status") or {})
+        state = self._children[uid] = _state_of(kind, body)
         if state != before and event != "ADDED":
             self._tell_owner(kind, body, SETTLE)
 
@@ -174,8 +174,9 @@ class Router:
         return Key(kind, labels.get(OWNER_NAMESPACE, ""), name) if kind in OWNERS and name else None
 
 
-def _state_of(kind: str, status: Body) -> object:
-    """The part of a child's status that a plan looks at; everything else that moves in it (counters, probes, finalizers) is noise."""
+def _state_of(kind: str, body: Body) -> object:
+    """The part of a child that a plan looks at; everything else that moves in it (counters, probes, finalizers) is noise."""
+    status: Body = body.get("status") or {}
     if kind == JOB.kind:
         return sorted(
             c["type"] for c in status.get("conditions") or () if c.get("status") == "True" and c["type"] in ("Complete", "Failed")
@@ -186,7 +187,7 @@ def _state_of(kind: str, status: Body) -> object:
         return bool(status.get("readyToUse") and status.get("snapshotHandle")), (status.get("error") or {}).get("message")
     if kind == POD.kind:
         ended = any("terminated" in (c.get("state") or {}) for c in status.get("containerStatuses") or ())
-        return status.get("phase"), ended
+        return status.get("phase"), ended, (body.get("spec") or {}).get("nodeName")
     return status.get("phase")
 
 

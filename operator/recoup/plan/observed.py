@@ -12,6 +12,16 @@ from msgspec import Struct
 from recoup.plan.actions import Object
 
 
+class MoverLimits(Struct, frozen=True, kw_only=True):
+    """How many backup movers work at once in this cluster (plan/budgets.py); a location's own limit is in its spec."""
+
+    total: int = 64
+    per_node: int = 4
+    per_namespace: int = 8
+    waiting_snapshots: int = 64
+    """Volume snapshots of one namespace that may wait for a mover before further runs of it wait with theirs too."""
+
+
 class Surroundings(Struct, frozen=True, kw_only=True):
     """Where this controller runs and what it starts movers from: its settings, the same for every object."""
 
@@ -23,6 +33,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     mover_service_account: str = "recoup-mover"
     """Bound to nothing; movers get no token of it either."""
     keys_service_account: str = "recoup-keys"
+    limits: MoverLimits = MoverLimits()
     cluster_uid: str = ""
     """uid of the namespace kube-system: the only identity a cluster has."""
 
@@ -113,6 +124,14 @@ class Ticket(Struct, frozen=True):
     ticket: str
 
 
+class Seat(Struct, frozen=True, kw_only=True):
+    """Whether a mover may be started now (plan/budgets.py). message: what it waits for; full: hostnames of nodes that take no more."""
+
+    granted: bool
+    message: str = ""
+    full: tuple[str, ...] = ()
+
+
 class SnapshotObserved(Struct, frozen=True, kw_only=True):
     """All that decides the next step of one BackupSnapshot.
 
@@ -133,6 +152,8 @@ class SnapshotObserved(Struct, frozen=True, kw_only=True):
     progress: by Pod name, for running mover Pods.
     warnings: by uid, the message of the newest Warning Event about a Pod, PVC or VolumeSnapshot among the children.
     failures: the last API error per object of this owner, dropped once the write succeeded.
+    seats: by PVC uid, for every mover that snapshot_volume.seats_wanted(observed) names; None while that is being found out.
+    waiting_snapshots: how many volumes of the namespace's other runs were captured and wait for a mover; 0 if nothing is to be captured.
     """
 
     snapshot: Object
@@ -153,6 +174,8 @@ class SnapshotObserved(Struct, frozen=True, kw_only=True):
     progress: dict[str, Progress] = {}
     warnings: dict[str, str] = {}
     failures: dict[FailureKey, ApiFailure] = {}
+    seats: dict[str, Seat] | None = None
+    waiting_snapshots: int = 0
 
 
 class RestoreObserved(Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from recoup.api.backupsnapshot import KIND, BackupSnapshot, BackupSnapshotStatus
 from recoup.api.objects import decode, encode
 from recoup.plan.access import Refusal
 from recoup.plan.actions import Action, Object, Plan
+from recoup.plan.budgets import Request
 from recoup.plan.capture import Terms, release
 from recoup.plan.objects.identity import Owner
 from recoup.plan.observed import SnapshotObserved
@@ -21,11 +22,11 @@ from recoup.plan.outcome import is_passing, note_outcome
 from recoup.plan.refusals import admit
 from recoup.plan.snapshot_resolve import home_vault, location_name, resolve_run, vault_of
 from recoup.plan.snapshot_status import ORDINARY, describe_run, is_over, refused_status
-from recoup.plan.snapshot_volume import Run, needs_catalogue, step_volume
+from recoup.plan.snapshot_volume import Run, needs_catalogue, seats_wanted, step_volume
 from recoup.plan.vault_keys import drop_finished_keys_jobs
 from recoup.plan.volume_view import VolumeView, view_volume
 
-__all__ = ["is_at_rest", "location_name", "plan_snapshot", "vault_of", "wants_catalogue"]
+__all__ = ["is_at_rest", "location_name", "movers_wanted", "plan_snapshot", "vault_of", "wants_catalogue"]
 
 
 def is_at_rest(snapshot: Object) -> bool:
@@ -38,6 +39,14 @@ def wants_catalogue(observed: SnapshotObserved, now: datetime) -> bool:
     """Whether this look needs the vault's catalogue; `observed` is complete but for that."""
     snapshot = decode(BackupSnapshot, observed.snapshot)
     return snapshot.status.run is not None and any(needs_catalogue(view, observed, now) for view in _views(observed, snapshot))
+
+
+def movers_wanted(observed: SnapshotObserved, now: datetime) -> tuple[Request, ...]:
+    """The movers that this look would start if each had a seat; `observed` is complete but for the seats."""
+    snapshot = decode(BackupSnapshot, observed.snapshot)
+    if snapshot.status.run is None or snapshot.metadata.deletion_timestamp is not None:
+        return ()
+    return seats_wanted(_views(observed, snapshot), observed, _run(observed, snapshot, now))
 
 
 def plan_snapshot(observed: SnapshotObserved, now: datetime) -> Plan:
@@ -130,7 +139,9 @@ def _run(observed: SnapshotObserved, snapshot: BackupSnapshot, now: datetime) ->
         vault=status.vault,
         foreign_vault=foreign,
         location=location.spec if location else None,
+        place=status.location or "",
         started_at=status.started_at or now,
         cancel=snapshot.spec.cancel,
+        captures=bool(observed.children),
         expected=tuple(volume.uid for volume in status.volumes if volume.uid),
     )

@@ -31,10 +31,22 @@ from recoup.api.quantities import to_quantity
 from recoup.plan.access import Refusal
 from recoup.plan.outcome import CLEANING_IS_QUIET
 
+WAITING_FOR_SEAT = "WaitingForMoverSlot"
+
 _FINAL = (VolumeState.STORED, VolumeState.FAILED, VolumeState.CANCELLED)
 _BEFORE_CAPTURE = (VolumeState.WAITING, VolumeState.CAPTURING)
 ORDINARY = frozenset(
-    {"Starting", "Waiting", "Capturing", "Uploading", "MakingKeys", "ReadingLocation", "RecoveryPointStored", "Cancelling"}
+    {
+        "Starting",
+        "Waiting",
+        WAITING_FOR_SEAT,
+        "Capturing",
+        "Uploading",
+        "MakingKeys",
+        "ReadingLocation",
+        "RecoveryPointStored",
+        "Cancelling",
+    }
 )
 """Reasons of Ready that are the ordinary course of a run, and no trouble."""
 
@@ -110,6 +122,8 @@ def _reason(volumes: tuple[SnapshotVolume, ...]) -> str:
     troubled = [volume.reason for volume in volumes if volume.state not in _FINAL and volume.reason and volume.reason not in ORDINARY]
     if troubled:
         return troubled[0]
+    if any(volume.reason == WAITING_FOR_SEAT for volume in volumes):
+        return WAITING_FOR_SEAT
     return "Capturing" if any(volume.state in _BEFORE_CAPTURE for volume in volumes) else "Uploading"
 
 

@@ -5,6 +5,7 @@ Whether a volume is Stored is read from the catalogue and from nothing else; a m
 another attempt makes sense.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -13,8 +14,10 @@ from msgspec import Struct
 from recoup.api.backuplocation import BackupLocationSpec
 from recoup.api.backupsnapshot import ResolvedRun, SnapshotVolume, VolumeState
 from recoup.api.durations import to_duration
+from recoup.api.names import label_value
 from recoup.plan.actions import Action, Create
 from recoup.plan.binding import is_about_to_bind
+from recoup.plan.budgets import Request
 from recoup.plan.capture import Terms, continue_handover, release
 from recoup.plan.movers import (
     MAX_ATTEMPTS,
@@ -30,9 +33,11 @@ from recoup.plan.movers import (
     watch_again,
 )
 from recoup.plan.objects.jobs import build_backup_job
-from recoup.plan.observed import Point, SnapshotObserved
+from recoup.plan.observed import Point, Seat, SnapshotObserved
 from recoup.plan.refusals import REFUSAL_LIMIT, admit
 from recoup.plan.run_file import write_run
+from recoup.plan.snapshot_status import WAITING_FOR_SEAT
+from recoup.plan.topology import away_from
 from recoup.plan.volume_view import VolumeView, delete, is_going, record_claim
 
 FINAL = frozenset({VolumeState.STORED, VolumeState.FAILED, VolumeState.CANCELLED})
@@ -40,6 +45,9 @@ UNKNOWN_LIMIT = timedelta(hours=6)
 """How long a mover that ended is kept unjudged because its location can't be read."""
 
 _POLL = 15.0
+_SEAT_POLL = 120.0
+"""Seconds to a look at a run that is woken when its turn comes."""
+_NOT_ASKED = Seat(granted=True)
 _SOON = 2.0
 _AWAITED = 5.0
 """Seconds to a look at what the snapshot controller does: its events mostly come sooner, and until then there is nothing to say."""
@@ -51,11 +59,14 @@ class Step(Struct, frozen=True):
     known: SnapshotVolume
     actions: tuple[Action, ...] = ()
     again: float | None = None
+    asks: Request | None = None
+    """The mover that it starts, or would start if it had a seat."""
 
 
 class Run(Struct, frozen=True, kw_only=True):
     """What the run's volumes have in common. location is None when the BackupLocation is gone.
 
+    captures: some of its volumes were captured, and the others are to be of the same moment. place: name of the location.
     foreign_vault: the status names a vault that is not the namespace's. Whoever may write statuses may have put it there.
     """
 
@@ -64,8 +75,10 @@ class Run(Struct, frozen=True, kw_only=True):
     vault: str
     foreign_vault: bool
     location: BackupLocationSpec | None
+    place: str
     started_at: datetime
     cancel: bool
+    captures: bool
     expected: tuple[str, ...]
 
 
@@ -90,6 +103,12 @@ def needs_catalogue(view: VolumeView, observed: SnapshotObserved, now: datetime)
         verdict.state is MoverState.RUNNING and not _seems_stalled(view, verdict, observed, number, now)
         for number, verdict in _verdicts(view, observed, now).items()
     )
+
+
+def seats_wanted(views: Sequence[VolumeView], observed: SnapshotObserved, run: Run) -> tuple[Request, ...]:
+    """The movers that this look would start."""
+    steps = [step_volume(view, msgspec.structs.replace(observed, seats=None), run) for view in views]
+    return tuple(step.asks for step in steps if step.asks is not None)
 
 
 def _decide(view: VolumeView, observed: SnapshotObserved, run: Run) -> Step:
@@ -141,15 +160,21 @@ def _start(view: VolumeView, observed: SnapshotObserved, run: Run, attempt: int)
     if run.foreign_vault:
         message = f"status.vault {run.vault} is not the vault of namespace {run.terms.owner.namespace} at this location"
         return _fail(view, "VaultMismatch", f"{message}; create another BackupSnapshot")
+    if not run.captures and observed.waiting_snapshots >= observed.around.limits.waiting_snapshots:
+        return Step(_line(view, VolumeState.WAITING, WAITING_FOR_SEAT, _held(observed, run)), again=_SEAT_POLL)
     handover = continue_handover(view, observed, run.terms)
     if handover.refusal is not None:
         return _fail(view, handover.refusal.reason, handover.refusal.message)
     if not handover.ready:
         state = VolumeState.CAPTURING if handover.reason is None or view.children() else VolumeState.WAITING
         return Step(_line(view, state, handover.reason, handover.waits), handover.actions, _AWAITED if handover.actions else _POLL)
+    request = _request(view, run, attempt)
+    seat = (observed.seats or {}).get(view.known.uid, _NOT_ASKED)
+    if not seat.granted:
+        return Step(_line(view, VolumeState.WAITING, WAITING_FOR_SEAT, seat.message), handover.after, _SEAT_POLL, request)
     claim = view.movers_claim or next(action.object for action in handover.actions if isinstance(action, Create))
     if is_about_to_bind(claim, observed.storage_classes, run.terms.now):
-        return Step(_line(view, VolumeState.CAPTURING), (*handover.actions, *handover.after), _AWAITED)
+        return Step(_line(view, VolumeState.CAPTURING), (*handover.actions, *handover.after), _AWAITED, request)
     ticket = observed.tickets.get(view.known.uid)
     record = record_claim(view, namespace_uid=run.terms.namespace_uid)
     if run.location is None or ticket is None or record is None:
@@ -159,7 +184,8 @@ def _start(view: VolumeView, observed: SnapshotObserved, run: Run, attempt: int)
         run.terms.owner,
         observed.around,
         run.location,
-        name=run.terms.owner.child_name(f"{view.place}-{attempt}", view.known.uid, str(attempt)),
+        name=request.job,
+        place=run.place,
         volume_uid=view.known.uid,
         attempt=attempt,
         vault=run.vault,
@@ -168,10 +194,34 @@ def _start(view: VolumeView, observed: SnapshotObserved, run: Run, attempt: int)
         volume_mode=record.volume_mode,
         exclude=run.resolved.exclude,
         mover=run.resolved.mover,
-        node_affinity=record.node_affinity,
+        node_affinity=away_from(record.node_affinity, seat.full),
     )
     known = msgspec.structs.replace(_line(view, VolumeState.UPLOADING), attempts=attempt, progress=None)
-    return Step(known, (*handover.actions, Create(job), *handover.after), _POLL)
+    return Step(known, (*handover.actions, Create(job), *handover.after), _POLL, request)
+
+
+def _request(view: VolumeView, run: Run, attempt: int) -> Request:
+    record, owner = record_claim(view, namespace_uid=run.terms.namespace_uid), run.terms.owner
+    return Request(
+        job=owner.child_name(f"{view.place}-{attempt}", view.known.uid, str(attempt)),
+        run_uid=owner.uid,
+        volume_uid=view.known.uid,
+        namespace=owner.namespace,
+        run=owner.name,
+        since=run.started_at,
+        location=label_value(run.place),
+        limit=run.location.limits.concurrent_movers if run.location else 1,
+        node_affinity=record.node_affinity if record else None,
+        node_selector=run.resolved.mover.node_selector,
+    )
+
+
+def _held(observed: SnapshotObserved, run: Run) -> str:
+    limit, namespace = observed.around.limits.waiting_snapshots, run.terms.owner.namespace
+    what = f"{observed.waiting_snapshots} volume snapshots of namespace {namespace} wait for a mover already"
+    return (
+        f"{what} (at most {limit}, chart value movers.limits.waitingSnapshotsPerNamespace); its own is taken when some of them are at work"
+    )
 
 
 def _watch(view: VolumeView, observed: SnapshotObserved, number: int, verdict: Verdict, now: datetime) -> Step:

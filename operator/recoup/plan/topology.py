@@ -1,6 +1,11 @@
 """Where a volume may be made: node labels against the node affinity that a PersistentVolume had."""
 
+from collections.abc import Mapping, Sequence
+
 from recoup.plan.actions import Object
+
+HOSTNAME = "kubernetes.io/hostname"
+"""The label by which a pod is kept away from single nodes."""
 
 
 def required_by(labels: dict[str, str]) -> Object | None:
@@ -15,6 +20,22 @@ def has_place(node_affinity: Object | None, nodes: tuple[Object, ...]) -> bool:
     """A node that can take pods satisfies the affinity."""
     terms = _terms(node_affinity)
     return not terms or any(_matches(term, node) for node in nodes if _is_usable(node) for term in terms)
+
+
+def can_take(node: Object, node_affinity: Object | None, node_selector: Mapping[str, str]) -> bool:
+    """The node takes pods, and one with this affinity and selector may go there."""
+    labels, terms = node["metadata"].get("labels") or {}, _terms(node_affinity)
+    chosen = all(labels.get(key) == value for key, value in node_selector.items())
+    return chosen and _is_usable(node) and (not terms or any(_matches(term, node) for term in terms))
+
+
+def away_from(node_affinity: Object | None, hostnames: Sequence[str]) -> Object | None:
+    """The same affinity without these nodes."""
+    if not hostnames:
+        return node_affinity
+    not_there = {"key": HOSTNAME, "operator": "NotIn", "values": sorted(hostnames)}
+    terms = [term | {"matchExpressions": [*(term.get("matchExpressions") or ()), not_there]} for term in _terms(node_affinity) or [{}]]
+    return {"required": {"nodeSelectorTerms": terms}}
 
 
 def describe(node_affinity: Object | None) -> str:

@@ -31,6 +31,9 @@ DEPLOYMENT = Resource("apps/v1", "Deployment", "deployments")
 CONTROLLER = "system:serviceaccount:recoup-system:recoup-controller"
 """The controller's user, as the audit log names it."""
 
+ONE_NODE = ("movers.limits.perNode=48", "movers.limits.perNamespace=48")
+"""Many tests at once share the only node, and some hold many movers of one namespace."""
+
 Object = dict[str, Any]
 
 
@@ -106,7 +109,7 @@ def kubectl(cluster: KindCluster, *arguments: str, text: str | None = None) -> s
 def install(cluster: KindCluster, image: str, *settings: str) -> None:
     """`helm upgrade --install` of the chart, two replicas; returns when both are up."""
     repository, _, tag = image.rpartition(":")
-    values = (f"image.repository={repository}", f"image.tag={tag}", "image.pullPolicy=IfNotPresent", *settings)
+    values = (f"image.repository={repository}", f"image.tag={tag}", "image.pullPolicy=IfNotPresent", *ONE_NODE, *settings)
     command = [str(programs.program("helm")), "upgrade", "--install", "recoup", str(places.CHECKOUT / "charts" / "recoup")]
     command += ["--namespace", SYSTEM, "--create-namespace", "--kubeconfig", str(cluster.kubeconfig_path)]
     done = subprocess.run([*command, *(part for value in values for part in ("--set", value))], capture_output=True, text=True, check=False)

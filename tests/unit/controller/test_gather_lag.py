@@ -14,6 +14,7 @@ from recoup.controller.gather_restore import RestoreReconciler
 from recoup.controller.gather_snapshot import SnapshotReconciler
 from recoup.controller.ledger import FailureLedger
 from recoup.controller.resources import JOB, POD, PV, PVC, RESTORE, SNAPSHOT, VOLUME_SNAPSHOT, VOLUME_SNAPSHOT_CONTENT
+from recoup.controller.seats import Seats
 from tests.faults.driver import (
     AROUND,
     RESTORE_KEY,
@@ -51,7 +52,9 @@ def test_no_second_snapshot_is_taken_because_the_first_was_handed_over_unheard_o
     for volume in run["status"]["volumes"]:  # as before the pass that made the mover
         volume.pop("attempts", None)
         volume["state"] = "Capturing"
-    reconciler = SnapshotReconciler(reader_that_has_heard_of(world, *known), cast("Catalogues", BucketView(world)), FailureLedger())
+    reader = reader_that_has_heard_of(world, *known)
+    seats = Seats(reader, AROUND.limits, clock=lambda: 0.0, wake=lambda _key: None)
+    reconciler = SnapshotReconciler(reader, cast("Catalogues", BucketView(world)), FailureLedger(), seats)
     observed = reconciler.observe(run, world.now)
     assert {"VolumeSnapshotContent", "PersistentVolumeClaim"} <= {child["kind"] for child in observed.children}
     made = [action.kind for action in reconciler.plan(observed, world.now).actions if action.namespace == "shop"]
@@ -94,7 +97,9 @@ def test_a_mover_that_ended_or_must_be_there_is_asked_for(unheard: str) -> None:
     start(world).run(SNAPSHOT_KEY, until=lambda: _ended(world))
     run = world.get(SNAPSHOT, "shop", SNAPSHOT_KEY.name)
     kinds = {"PersistentVolumeClaim", "VolumeSnapshot", "VolumeSnapshotContent", "Job", "Pod"} - {unheard}
-    reconciler = SnapshotReconciler(reader_that_has_heard_of(world, *kinds), cast("Catalogues", BucketView(world)), FailureLedger())
+    reader = reader_that_has_heard_of(world, *kinds)
+    seats = Seats(reader, AROUND.limits, clock=lambda: 0.0, wake=lambda _key: None)
+    reconciler = SnapshotReconciler(reader, cast("Catalogues", BucketView(world)), FailureLedger(), seats)
     observed = reconciler.observe(run, world.now)
     assert {"Job", "Pod"} <= {child["kind"] for child in observed.children}
     assert reconciler.plan(observed, world.now).status["volumes"][0]["reason"] == "KeyUnavailable"  # type: ignore[index]

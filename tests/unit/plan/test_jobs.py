@@ -39,7 +39,7 @@ AFFINITY = {"required": {"nodeSelectorTerms": [{"matchExpressions": [{"key": "zo
 
 def backup(volume_mode: str = "Filesystem", mover: Mover | None = None) -> Job:
     return build_backup_job(
-        OWNER, AROUND, LOCATION, name="backup-1", volume_uid="uid", attempt=1, vault=VAULT, run="{}", claim="claim",
+        OWNER, AROUND, LOCATION, name="backup-1", place="frankfurt", volume_uid="uid", attempt=1, vault=VAULT, run="{}", claim="claim",
         volume_mode=volume_mode,        exclude=("cache/**", "*.tmp"), mover=mover or Mover(), node_affinity=AFFINITY,
     )  # fmt: skip
 

@@ -20,6 +20,9 @@ VAULT = f"{GROUP}/vault"
 ATTEMPT = f"{GROUP}/attempt"
 """On a mover: which try it is, from 1."""
 
+LOCATION = f"{GROUP}/location"
+"""On a backup mover: name of the location that it writes to, cut and hashed if it is too long for a label value."""
+
 RESTORED_BY = f"{GROUP}/restored-by"
 """On a restored PVC: uid of the RestoreRequest that made it. It is the user's from then on, so it carries no owner label."""
 

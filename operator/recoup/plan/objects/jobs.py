@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from recoup.api.backuplocation import BackupLocationSpec, EncryptionKey
 from recoup.api.backuppolicy import Mover
 from recoup.api.labels import MANAGED_BY, MANAGER, RUN
-from recoup.api.names import writer_secret
+from recoup.api.names import label_value, writer_secret
 from recoup.plan.actions import Object
-from recoup.plan.objects.identity import ATTEMPT, COMPONENT, VAULT, Owner
+from recoup.plan.objects.identity import ATTEMPT, COMPONENT, LOCATION, VAULT, Owner
 from recoup.plan.objects.pod import (
     BACKUP_CAPABILITIES,
     REPORT,
@@ -39,10 +39,10 @@ KEYS_JOB_KEPT = 600
 
 def build_backup_job(
     owner: Owner, around: Surroundings, location: BackupLocationSpec, *,
-    name: str, volume_uid: str, attempt: int, vault: str, run: str, claim: str, volume_mode: str,
+    name: str, place: str, volume_uid: str, attempt: int, vault: str, run: str, claim: str, volume_mode: str,
     exclude: Sequence[str], mover: Mover, node_affinity: Object | None,
 ) -> Object:  # fmt: skip
-    """Back the PVC `claim` up. `run` is the text of the run file (JSON)."""
+    """Back the PVC `claim` up. `run` is the text of the run file (JSON); `place`, the location's name."""
     volumes, mounts, annotations = store_parts(location, {"run.json": (RUN, run)})
     volumes.append(secret_volume("writer", writer_secret(vault)))
     mounts.append({"name": "writer", "mountPath": "/recoup/writer", "readOnly": True})
@@ -60,7 +60,7 @@ def build_backup_job(
         capabilities=BACKUP_CAPABILITIES,
         annotations=annotations,
     )
-    labels = owner.labels(volume_uid) | {COMPONENT: "mover", ATTEMPT: str(attempt)}
+    labels = owner.labels(volume_uid) | {COMPONENT: "mover", ATTEMPT: str(attempt), LOCATION: label_value(place)}
     template = build_pod_template(around, parts, labels=labels, mover=mover, node_affinity=node_affinity)
     return _job(name, around.movers_namespace, labels, template)
 
