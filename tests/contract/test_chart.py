@@ -153,7 +153,8 @@ def test_every_value_is_honoured() -> None:
         "controller.replicas=3", "controller.leaderElection=false", "controller.workers=2", "controller.resyncSeconds=60",
         "controller.logLevel=DEBUG", "controller.nodeSelector.a=b", "controller.tolerations[0].key=k", "controller.priorityClassName=p",
         "controller.podLabels.l=m", "controller.podAnnotations.n=o", "controller.resources.limits.memory=1Gi",
-        "movers.namespace=other", "movers.createNamespace=false", "crds.install=false",
+        "movers.namespace=other", "movers.createNamespace=false", "crds.install=false", "movers.limits.total=9",
+        "movers.limits.perNode=5", "movers.limits.perNamespace=6", "movers.limits.waitingSnapshotsPerNamespace=7",
     )  # fmt: skip
     deployment = find(objects, "Deployment", "recoup-controller")
     pod = deployment["spec"]["template"]
@@ -170,6 +171,10 @@ def test_every_value_is_honoured() -> None:
         "RECOUP_LEADER_ELECTION": "false",
         "RECOUP_WORKERS": "2",
         "RECOUP_RESYNC": "60",
+        "RECOUP_MOVERS_TOTAL": "9",
+        "RECOUP_MOVERS_PER_NODE": "5",
+        "RECOUP_MOVERS_PER_NAMESPACE": "6",
+        "RECOUP_WAITING_SNAPSHOTS": "7",
         "RECOUP_LOG_LEVEL": "DEBUG",
     }
     assert pod["spec"]["imagePullSecrets"] == [{"name": "a"}, {"name": "b"}]
