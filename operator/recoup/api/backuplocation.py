@@ -1,6 +1,7 @@
 """BackupLocation: one place that holds copies; cluster-scoped, the platform team's. Mirrors crds/backuplocations.yaml."""
 
 from datetime import datetime
+from enum import StrEnum
 
 from msgspec import Struct, field
 
@@ -14,6 +15,7 @@ PLURAL = "backuplocations"
 REACHABLE = "Reachable"
 CONFORMANT = "Conformant"
 KEY_REDUNDANT = "KeyRedundant"
+CATALOGUE_READ = "CatalogueRead"
 
 MAX_VAULTS = 2048
 """Bound of status.vaults: some 300 bytes each, in an object that may have 1.5 MiB."""
@@ -78,6 +80,30 @@ class Limits(Spec, frozen=True):
     concurrent_movers: int = 16
 
 
+class AdoptedNamespace(Spec, frozen=True):
+    """A namespace of any cluster, as recorded in its vault. cluster: uid of that cluster's namespace kube-system."""
+
+    namespace: str
+    uid: str | None = None
+    cluster: str | None = None
+
+
+class Adoption(Spec, frozen=True):
+    """Whose recovery points appear where; plan/adoption.py judges it."""
+
+    source: AdoptedNamespace = field(name="from")
+    to: NamespaceRef
+
+
+class CatalogueSpec(Spec, frozen=True):
+    adopt: tuple[Adoption, ...] = ()
+
+
+class AccessMode(StrEnum):
+    READ_WRITE = "ReadWrite"
+    READ_ONLY = "ReadOnly"
+
+
 class BackupLocationSpec(Spec, frozen=True):
     s3: S3
     encryption: Encryption
@@ -86,15 +112,35 @@ class BackupLocationSpec(Spec, frozen=True):
     allowed_namespaces: LabelSelector = LabelSelector()
     grants: tuple[Grant, ...] = ()
     limits: Limits = Limits()
+    access_mode: AccessMode = AccessMode.READ_WRITE
+    catalogue: CatalogueSpec | None = None
+
+    @property
+    def read_only(self) -> bool:
+        return self.access_mode is AccessMode.READ_ONLY
+
+    @property
+    def lists_vaults(self) -> bool:
+        """Vaults that were not made from this cluster are looked for, too."""
+        return self.read_only or self.catalogue is not None
+
+    @property
+    def adopt(self) -> tuple[Adoption, ...]:
+        return self.catalogue.adopt if self.catalogue is not None else ()
 
 
 class Vault(Status, frozen=True):
-    """A vault as it was first seen; its fingerprint is pinned and never replaced by what the bucket says later."""
+    """A vault as it was first seen; its fingerprint is pinned and never replaced by what the bucket says later.
+
+    replica: the place holds a copy of a vault that has its home elsewhere. cluster: as far as the vault tells.
+    """
 
     id: str
     namespace: str
     namespace_uid: str
     fingerprint: str
+    cluster: str | None = None
+    replica: bool = False
 
 
 class LastProbe(Status, frozen=True):

@@ -75,6 +75,11 @@ def catalogue_secret(vault: str) -> str:
     return f"catalogue-{vault}"
 
 
+def adopted_secret(vault: str) -> str:
+    """Secret in the system namespace with the keys that read the catalogue records of a vault that was not made from here."""
+    return f"adopted-{vault}"
+
+
 def spread(seed: str, width: int) -> int:
     """A stable number in [0, width) for the seed: spreads starts without anybody having to remember a choice."""
     return int.from_bytes(_digest("spread", seed)[:8]) % width if width > 0 else 0

@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 @click.option("--vault", required=True, metavar="HEX", help="The vault to make or to open.")
 @click.option("--namespace", required=True, help="The namespace whose vault it is.")
 @click.option("--namespace-uid", required=True, help="Its uid: a namespace made anew under the name gets another vault.")
+@click.option("--cluster-uid", default="", help="Of which cluster it is: uid of its namespace kube-system.")
 @click.option("--writer-namespace", required=True, help="Where movers run: gets the Secrets writer-HEX and maintenance-HEX.")
 @click.option("--catalogue-namespace", required=True, help="Where the controller runs: gets the Secret catalogue-HEX.")
 @report_option
 def command(
     *, location: Location, key_files: tuple[str, ...], recipients: tuple[str, ...], vault: str, namespace: str, namespace_uid: str,
-    writer_namespace: str, catalogue_namespace: str, report: str | None,
+    cluster_uid: str, writer_namespace: str, catalogue_namespace: str, report: str | None,
 ) -> None:  # fmt: skip
     """Make the keys of a vault and hand each role its part. Run by the controller, once per vault; running it again is harmless."""
     from recoup.report import Report, write_report
@@ -39,8 +40,9 @@ def command(
     started = time.monotonic()
     done = Report(outcome="Failed", reason="InternalError")
     try:
-        provisioned = make_keys(location, key_files, recipients, vault, {"namespace": namespace, "namespaceUid": namespace_uid})
-        hand_out(provisioned, vault, namespace, namespace_uid, writer_namespace, catalogue_namespace)
+        labels = {"namespace": namespace, "namespaceUid": namespace_uid} | ({"clusterUid": cluster_uid} if cluster_uid else {})
+        provisioned = make_keys(location, key_files, recipients, vault, labels)
+        hand_out(provisioned, vault, labels, writer_namespace, catalogue_namespace)
         done.outcome, done.reason, done.id = "Succeeded", "", provisioned.fingerprint
         done.message = f"vault {vault} {'made' if provisioned.created else 'opened'}; {provisioned.fingerprint}"
         click.echo(done.message)
@@ -81,20 +83,19 @@ def make_keys(
     )
 
 
-def hand_out(
-    provisioned: Provisioned, vault: str, namespace: str, namespace_uid: str, writer_namespace: str, catalogue_namespace: str
-) -> None:
+def hand_out(provisioned: Provisioned, vault: str, labels: dict[str, str], writer_namespace: str, catalogue_namespace: str) -> None:
     """Write the three Secrets, the catalogue's last: it says which roles got theirs.
 
     Those of writer and maintenance are of no use once their namespace is gone, and go with it. The catalogue's stays: with it a restore
     elsewhere finds the recovery points of a namespace that is no more.
     """
     from recoup.api.names import catalogue_secret, maintenance_secret, writer_secret
-    from recoup.controller.handout import FINGERPRINT, NAMESPACE, NAMESPACE_UID, ROLES, build_role_secret, handed_out, write_secret
+    from recoup.controller.handout import ROLES, build_role_secret, handed_out, vault_notes, write_secret
     from recoup.controller.kube import ApiServer, load_configuration
 
     kube = ApiServer(load_configuration())
-    annotations = {FINGERPRINT: provisioned.fingerprint, NAMESPACE: namespace, NAMESPACE_UID: namespace_uid, ROLES: handed_out()}
+    namespace, namespace_uid = labels["namespace"], labels["namespaceUid"]
+    annotations = vault_notes(provisioned.fingerprint, namespace, namespace_uid, labels.get("clusterUid", "")) | {ROLES: handed_out()}
     with_namespace = (namespace, namespace_uid)
     repository = provisioned.catalogue.identity.repo_id.hex()
     for name, place, files, goes_with in (

@@ -22,6 +22,7 @@ REPOSITORY = f"{GROUP}/repository"
 """Label: id of the location that the vault lies in."""
 NAMESPACE = f"{GROUP}/vault-namespace"
 NAMESPACE_UID = f"{GROUP}/vault-namespace-uid"
+CLUSTER = f"{GROUP}/vault-cluster"
 ROLES = f"{GROUP}/handed-out"
 """Annotation of the catalogue's Secret: the roles that have theirs. A keys Job of an earlier release handed out fewer, and named none."""
 
@@ -63,15 +64,23 @@ def build_role_secret(
     }
 
 
-def to_vault(secret: Object) -> Vault:
-    """What the Secret's metadata says of the vault; the reverse of build_role_secret."""
+def vault_notes(fingerprint: str, namespace: str, namespace_uid: str, cluster: str) -> dict[str, str]:
+    """Annotations that say whose vault it is; cluster: uid of its kube-system, empty if that is not known."""
+    notes = {FINGERPRINT: fingerprint, NAMESPACE: namespace, NAMESPACE_UID: namespace_uid}
+    return notes | {CLUSTER: cluster} if cluster else notes
+
+
+def to_vault(secret: Object, repository: str | None = None) -> Vault:
+    """What the Secret's metadata says of the vault; the reverse of build_role_secret. repository: id of the location it was seen at."""
     metadata = secret["metadata"]
-    notes = metadata.get("annotations") or {}
+    notes, labels = metadata.get("annotations") or {}, metadata["labels"]
     return Vault(
-        id=metadata["labels"][VAULT],
+        id=labels[VAULT],
         namespace=notes.get(NAMESPACE, ""),
         namespace_uid=notes.get(NAMESPACE_UID, ""),
+        cluster=notes.get(CLUSTER),
         fingerprint=notes.get(FINGERPRINT, ""),
+        replica=repository is not None and labels.get(REPOSITORY) != repository,
     )
 
 

@@ -21,6 +21,7 @@ from recoup.engine.log.follow import Log
 from recoup.engine.log.points import PointRecord, open_point
 from recoup.engine.log.state import LogState
 from recoup.engine.stores.base import Store
+from recoup.engine.vault import list_vaults
 from recoup.errors import Integrity, NotFound
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Point",
     "PointRecord",
     "Verification",
+    "list_vaults",
     "points_of",
     "read_catalogue",
     "read_location",

@@ -30,6 +30,12 @@ class Namespace(Struct, frozen=True):
 
 def check_namespace(location: BackupLocation, namespace: str, labels: dict[str, str]) -> Refusal | None:
     """Judge whether policies of the namespace may use the location."""
+    if location.spec.read_only:
+        return Refusal(
+            "LocationReadOnly",
+            f"BackupLocation {location.metadata.name} is only read by this cluster (spec.accessMode: ReadOnly); name another in"
+            " spec.locations of the policy, or ask the platform team for accessMode ReadWrite",
+        )
     if selects(location.spec.allowed_namespaces, labels):
         return None
     return Refusal(

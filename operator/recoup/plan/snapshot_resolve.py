@@ -56,7 +56,7 @@ def vault_of(snapshot: Object, namespace: Object | None, location: Object | None
 def home_vault(location: BackupLocation, namespace_uid: str) -> str:
     """The vault of a namespace at its home: the one that the location knows, else a new one, by the location's own identity."""
     derived = vault_id(location.metadata.uid, namespace_uid)  # not by the repository's id: the first keys Job makes that while it runs
-    known = [vault.id for vault in location.status.vaults if vault.namespace_uid == namespace_uid]
+    known = [vault.id for vault in location.status.vaults if vault.namespace_uid == namespace_uid and not vault.replica]
     return derived if derived in known or not known else known[0]
 
 

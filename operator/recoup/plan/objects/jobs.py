@@ -105,6 +105,7 @@ def build_keys_job(
     arguments = [
         "keys-job", *store_arguments(location), *key_arguments, *recipients, "--vault", vault,
         "--namespace", namespace, "--namespace-uid", namespace_uid,
+        *(("--cluster-uid", around.cluster_uid) if around.cluster_uid else ()),
         "--writer-namespace", around.movers_namespace, "--catalogue-namespace", around.system_namespace, "--report", REPORT,
     ]  # fmt: skip
     parts = PodParts(
