@@ -6,11 +6,12 @@ Writes nothing at the location. One vault that can't be opened does not keep the
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
-from recoup.cli.options import Location, location_options, report_option
+from recoup.cli.options import KeyOptions, Location, location_options, report_option
 from recoup.errors import KeyUnavailable, RecoupError, Retryable
 
 if TYPE_CHECKING:
@@ -29,14 +30,15 @@ LONGEST = 63
 
 @click.command("adopt-job")
 @location_options
-@click.option("--keys-dir", required=True, metavar="DIR", type=click.Path(exists=True, file_okay=False), help="Folder of keys, DIR/NAME/key.")
+@click.option("--key-file", "key_files", multiple=True, metavar="FILE", type=click.Path(), help="Key file; repeatable.")
+@click.option("--keys-dir", metavar="DIR", type=click.Path(exists=True, file_okay=False), help="Folder of keys, each as DIR/NAME/key.")
 @click.option("--vault", "vaults", multiple=True, required=True, metavar="HEX", help="A vault to open; repeatable.")
 @click.option("--fingerprint", "fingerprints", multiple=True, metavar="TEXT", help="What a vault must lead to; repeatable.")
 @click.option("--catalogue-namespace", required=True, help="Where the controller runs: gets the Secrets adopted-HEX.")
 @report_option
 def command(
-    *, location: Location, keys_dir: str, vaults: tuple[str, ...], fingerprints: tuple[str, ...], catalogue_namespace: str,
-    report: str | None,
+    *, location: Location, key_files: tuple[str, ...], keys_dir: str | None, vaults: tuple[str, ...], fingerprints: tuple[str, ...],
+    catalogue_namespace: str, report: str | None,
 ) -> None:  # fmt: skip
     """Open vaults that were made elsewhere, and hand out what lists their recovery points. Run by the controller; reads only."""
     from recoup.controller.kube import ApiServer, load_configuration
@@ -45,7 +47,10 @@ def command(
     started = time.monotonic()
     done = Report(outcome="Failed", reason="InternalError")
     try:
-        adopt(location.open(), ApiServer(load_configuration()), keys_dir, vaults, fingerprints, catalogue_namespace, done)
+        given = KeyOptions(key_files, keys_dir, (), (), None, None, trust_new=False)
+        if not given.given or not (keks := given.read().opening):
+            raise KeyUnavailable("there is no key: create the Secrets that spec.encryption.keys of the BackupLocation names")
+        adopt(location.open(), ApiServer(load_configuration()), keks, vaults, fingerprints, catalogue_namespace, done)
         click.echo(done.message)
     except RecoupError as error:
         done.outcome, done.reason, done.message = "Failed", error.reason, str(error)
@@ -57,7 +62,13 @@ def command(
 
 
 def adopt(
-    store: Store, kube: Kube, keys_dir: str, vaults: tuple[str, ...], fingerprints: tuple[str, ...], namespace: str, done: Report
+    store: Store,
+    kube: Kube,
+    keks: Sequence[Unwrapper],
+    vaults: tuple[str, ...],
+    fingerprints: tuple[str, ...],
+    namespace: str,
+    done: Report,
 ) -> None:
     """Hand out one after the other; at the end raise the first failure if there was one, saying how many there were."""
     from recoup.engine.adopt import adopt_vault
@@ -65,7 +76,6 @@ def adopt(
     from recoup.engine.unlock import parse_vault
 
     pins = dict(decode_fingerprint(text) for text in fingerprints)
-    keks = _read_keys(keys_dir)
     failed: list[tuple[str, RecoupError]] = []
     for vault in vaults:
         vault_id = parse_vault(vault)
@@ -80,17 +90,6 @@ def adopt(
         more = f"; and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
         raise type(failed[0][1])(f"{len(failed)} of {len(vaults)} vaults can't be opened: {shown}{more}", reason=failed[0][1].reason)
     done.outcome, done.reason, done.message = "Succeeded", "", f"{len(vaults)} vaults opened"
-
-
-def _read_keys(keys_dir: str) -> list[Unwrapper]:
-    from pathlib import Path
-
-    from recoup.engine.keys.given import find_keys, read_keys
-
-    files, missing = find_keys(Path(keys_dir))
-    if not files:
-        raise KeyUnavailable(f"there is no key: {', '.join(missing)} not found; create the Secrets that spec.encryption.keys names")
-    return [*read_keys(files).opening]
 
 
 def _hand_out(kube: Kube, namespace: str, vault: str, adopted: Adopted) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec import structs
 
 from recoup.api.backuplocation import S3, BackupLocation
-from recoup.api.names import catalogue_secret
+from recoup.api.names import adopted_secret, catalogue_secret
 from recoup.api.objects import decode
 from recoup.controller import failures
 from recoup.controller.handout import MAINTENANCE, has_role
@@ -55,6 +55,8 @@ class _Place:
     cursors: dict[str, tuple[str, engine.Cursor]] = field(default_factory=dict)
     catalogues: dict[str, tuple[float, Catalogue]] = field(default_factory=dict)
     looked: tuple[float, str | None] | None = None
+    listed: tuple[float, tuple[str, ...]] | None = None
+    heads: dict[str, int] = field(default_factory=dict)
     failures: int = 0
     closed_until: float = 0.0
     last_error: RecoupError | None = None
@@ -75,6 +77,7 @@ class Catalogues:
         self._places: dict[str, _Place] = {}
         self._secrets: dict[str, tuple[float, dict[str, str]]] = {}
         self._maintained: dict[str, float] = {}
+        self._adopted: set[str] = set()
         self._lock = threading.Lock()
 
     def has_keys(self, vault: str) -> bool:
@@ -102,6 +105,7 @@ class Catalogues:
     def ticket(self, vault: str, *, policy_uid: str, slot: str, snapshot_uid: str, claim_uid: str) -> Ticket:
         """Leave for one volume's session of one run. Raises KeyUnavailable."""
         catalogue = _engine()
+        self._adopted.discard(vault)
         session = catalogue.session_id(snapshot_uid, claim_uid)
         return Ticket(session=session.hex(), ticket=catalogue.sign_ticket(self._keys(vault), policy_uid, slot, claim_uid, session))
 
@@ -130,6 +134,20 @@ class Catalogues:
         place.looked = (started, found.hex() if found is not None else None)
         return place.looked[1]
 
+    def list_vaults(self, location: Object, *, max_age: float) -> tuple[str, ...]:
+        """Ids of the vaults that the location seems to hold: one listing, of at most `max_age` seconds ago. Raises as `read`."""
+        where = decode(BackupLocation, location)
+        place, started = self._place(where.metadata.uid), self._clock()
+        if place.listed is None or started - place.listed[0] >= max_age:
+            found = self._guarded(where, lambda place: _engine().list_vaults(self._store(place, where)))
+            place.listed = (started, tuple(vault.hex() for vault in found))
+        return place.listed[1]
+
+    def known(self, location: Object, vault: str) -> Catalogue | None:
+        """What was last read, of whatever age; asks nobody."""
+        found = self._place(location["metadata"]["uid"]).catalogues.get(vault)
+        return found[1] if found is not None else None
+
     def _guarded(self, where: BackupLocation, call: Callable[[_Place], T]) -> T:
         place = self._place(where.metadata.uid)
         if place.last_error is not None and self._clock() < place.closed_until:
@@ -153,13 +171,19 @@ class Catalogues:
     def _read(self, place: _Place, where: BackupLocation, vault: str) -> Catalogue:
         started = self._clock()
         keys = self._keys(vault)
-        fingerprint = keys.identity.fingerprint
+        opened_with = f"{keys.identity.fingerprint} {sorted(keys.meta_keys)}"  # a new generation opens what was closed before
         known, cursor = place.cursors.get(vault, ("", None))
         store = self._store(place, where)
-        found = _engine().read_catalogue(store, bytes.fromhex(vault), keys, cursor if known == fingerprint else None)
-        place.cursors[vault] = (fingerprint, found.cursor)
+        found = _engine().read_catalogue(store, bytes.fromhex(vault), keys, cursor if known == opened_with else None)
+        place.cursors[vault] = (opened_with, found.cursor)
+        before = place.catalogues.get(vault)
+        if before is not None and cursor is found.cursor and place.heads.get(vault) == found.next_seq:
+            place.catalogues[vault] = (started, before[1])
+            return before[1]
+        place.heads[vault] = found.next_seq
         points = tuple(point for entry in found.points if (point := to_point(entry)) is not None)
-        catalogue = Catalogue(vault=vault, fingerprint=found.fingerprint, points=points)
+        locked = any(entry.record is None and entry.generation not in keys.meta_keys for entry in found.points)
+        catalogue = Catalogue(vault=vault, fingerprint=found.fingerprint, points=points, locked=locked)
         place.catalogues[vault] = (started, catalogue)
         return catalogue
 
@@ -185,14 +209,23 @@ class Catalogues:
 
     def _keys(self, vault: str) -> engine.CatalogueKeys:
         role: type[engine.CatalogueKeys] = _engine().CatalogueKeys
-        name = catalogue_secret(vault)
-        try:
-            files = self._secret(name)
-        except failures.Gone:
-            raise KeyUnavailable(f"Secret {self._namespace}/{name} does not exist: vault {vault} has no keys yet") from None
+        name, files = self._find_keys(vault)
         content = files.get(role.file_name(), "")
         self._redactor.register(content)
         return role.from_bytes(content.encode(), f"Secret {self._namespace}/{name}")
+
+    def _find_keys(self, vault: str) -> tuple[str, dict[str, str]]:
+        """The Secret of a vault that was made from here, else of one that was made elsewhere; asked first is where it was last time."""
+        names = [catalogue_secret(vault), adopted_secret(vault)]
+        for name in reversed(names) if vault in self._adopted else names:
+            try:
+                found = self._secret(name)
+            except failures.Gone:
+                continue
+            if name == adopted_secret(vault):
+                self._adopted.add(vault)
+            return name, found
+        raise KeyUnavailable(f"Secret {self._namespace}/{names[0]} does not exist: vault {vault} has no keys yet")
 
     def _secret(self, name: str) -> dict[str, str]:
         now = self._clock()

@@ -11,6 +11,10 @@ from datetime import datetime
 
 from msgspec import structs
 
+from recoup.api.backuplocation import BackupLocation, Vault
+from recoup.api.labels import MANAGED_BY, MANAGER
+from recoup.api.names import adopted_secret, catalogue_secret
+from recoup.api.objects import decode
 from recoup.controller import failures
 from recoup.controller.catalogues import Catalogues
 from recoup.controller.gather import Reader
@@ -20,10 +24,13 @@ from recoup.controller.ledger import FailureLedger
 from recoup.controller.resources import JOB, POD, SECRET
 from recoup.errors import RecoupError
 from recoup.plan.actions import Plan
+from recoup.plan.adoption import Listing, is_adopt_job
 from recoup.plan.location import LocationObserved, plan_location
 from recoup.plan.location_conditions import Reading
-from recoup.plan.objects.identity import COMPONENT
+from recoup.plan.objects.identity import COMPONENT, VAULT
 
+LIST_EVERY = 600.0
+"""Seconds between two listings of the vaults at a place; in between only their logs are read on."""
 JUST_NOW = 15.0
 """Seconds for which one look at the place serves while keys are made in it: their Job wakes its location several times."""
 
@@ -42,14 +49,14 @@ class LocationReconciler:
         if making or any(_makes_keys(child) for child in children):
             reading = structs.replace(reading, repository_id=None)
         repository = reading.repository_id or (obj.get("status") or {}).get("repositoryId")
-        secrets = self._secrets(repository) if repository else []
-        catalogues = [secret for secret in secrets if secret["metadata"]["name"].startswith("catalogue-")]
+        listing = self._list_vaults(obj)
         return LocationObserved(
             location=obj,
             around=reader.around,
             children=children,
             reading=reading,
-            vaults=tuple(to_vault(secret) for secret in catalogues),
+            vaults=self._vaults(repository, listing),
+            listing=listing,
             warnings=reader.warnings_of(children, now),
             failures=self._ledger.of(uid),
         )
@@ -68,13 +75,39 @@ class LocationReconciler:
         except RecoupError as error:
             return Reading(reason=error.reason, message=str(error))
 
-    def _secrets(self, repository: str) -> list[Object]:
-        return self._reader.kube.list_metadata(SECRET, self._reader.around.system_namespace, labels=f"{REPOSITORY}={repository}")
+    def _list_vaults(self, obj: Object) -> Listing | None:
+        location = decode(BackupLocation, obj)
+        if not location.spec.lists_vaults:
+            return None
+        try:
+            vaults = self._catalogues.list_vaults(obj, max_age=LIST_EVERY)
+        except failures.Unavailable:
+            raise
+        except RecoupError as error:
+            return Listing(reason=error.reason, message=str(error))
+        known = ((vault, self._catalogues.known(obj, vault)) for vault in vaults)
+        return Listing(vaults=vaults, locked=tuple(vault for vault, catalogue in known if catalogue is not None and catalogue.locked))
+
+    def _vaults(self, repository: str | None, listing: Listing | None) -> tuple[Vault, ...]:
+        """Those whose catalogue keys are here: made at this very place, or seen here by the listing and opened wherever."""
+        if repository is None:
+            return ()
+        seen = set(listing.vaults) if listing is not None else set()
+        labels = f"{MANAGED_BY}={MANAGER},{VAULT}" if seen else f"{REPOSITORY}={repository}"
+        secrets = self._reader.kube.list_metadata(SECRET, self._reader.around.system_namespace, labels=labels)
+        found: dict[str, Vault] = {}
+        for secret in sorted(secrets, key=lambda secret: str(secret["metadata"]["name"])):  # catalogue-… replaces adopted-…
+            metadata = secret["metadata"]
+            vault, here = metadata["labels"].get(VAULT, ""), metadata["labels"].get(REPOSITORY) == repository
+            own = here and metadata["name"] == catalogue_secret(vault)
+            if own or (vault in seen and metadata["name"] in (catalogue_secret(vault), adopted_secret(vault))):
+                found[vault] = to_vault(secret, repository)
+        return tuple(found.values())
 
 
 def _makes_keys(child: Object) -> bool:
     """A keys Job that has not ended."""
-    if child["kind"] != JOB.kind or child["metadata"]["labels"].get(COMPONENT) != "keys":
+    if is_adopt_job(child) or child["kind"] != JOB.kind or child["metadata"]["labels"].get(COMPONENT) != "keys":
         return False
     conditions = (child.get("status") or {}).get("conditions") or ()
     return not any(each["type"] in ("Complete", "Failed") and each["status"] == "True" for each in conditions)

@@ -16,6 +16,7 @@ from recoup.api.names import short_hash
 from recoup.api.objects import decode, encode
 from recoup.plan.access import Refusal
 from recoup.plan.actions import Action, Create, Object, Plan
+from recoup.plan.adoption import Adoption, AdoptionObserved, Listing, plan_adoption
 from recoup.plan.conditions import transition_notes
 from recoup.plan.location_conditions import PASSED, UNREACHABLE, Judged, Reading, count_keys, judge_location
 from recoup.plan.movers import MoverState, Verdict, judge_mover, pod_of
@@ -41,7 +42,8 @@ class LocationObserved(Struct, frozen=True, kw_only=True):
     location: the BackupLocation, fresh.
     children: Jobs and Pods in the movers' namespace labelled recoup.dev/owner-uid=<uid>.
     reading: the controller's own look at the place in this reconcile; None if it could not be made (the API server was away).
-    vaults: of the Secrets catalogue-<vault> of this location: what the keys Jobs found.
+    vaults: of the Secrets catalogue-<vault> and adopted-<vault> of this location: what Jobs found.
+    listing: the look for vaults that were made elsewhere; None if it is not asked for.
     warnings: by uid, the message of the newest Warning Event about a Pod among the children.
     failures: the last API error per object of this owner, dropped once the write succeeded.
     """
@@ -51,6 +53,7 @@ class LocationObserved(Struct, frozen=True, kw_only=True):
     children: tuple[Object, ...] = ()
     reading: Reading | None = None
     vaults: tuple[Vault, ...] = ()
+    listing: Listing | None = None
     warnings: dict[str, str] = {}
     failures: dict[FailureKey, ApiFailure] = {}
 
@@ -71,7 +74,8 @@ def plan_location(observed: LocationObserved, now: datetime) -> Plan:
         return Plan()
     before = location.status
     step = _probe(location, observed, now)
-    admitted = admit(step.actions, observed.failures, now)
+    adoption = _adopt(location, observed, now)
+    admitted = admit((*step.actions, *adoption.actions), observed.failures, now)
     vaults, disputed = pin_vaults(before.vaults, observed.vaults)
     refusal = admitted.refusal
     conditions = judge_location(
@@ -80,8 +84,9 @@ def plan_location(observed: LocationObserved, now: datetime) -> Plan:
             reading=observed.reading,
             probe=step.last if step.last and step.last.settings == settings_hash(location) else None,
             running=step.running,
-            refused=Refusal(refusal.reason, f"the probe could not be started: {refusal.message}") if refusal else None,
+            refused=Refusal(refusal.reason, f"a Job could not be started: {refusal.message}") if refusal else None,
             disputed=disputed,
+            adoption=adoption,
         ),
         now,
     )
@@ -96,9 +101,21 @@ def plan_location(observed: LocationObserved, now: datetime) -> Plan:
         last_probe=step.last,
     )
     notes = transition_notes(before.conditions, conditions)
-    waits = (step.again, admitted.again, _READ_AGAIN if _away(observed.reading) else None)
+    waits = (step.again, adoption.again, admitted.again, _READ_AGAIN if _away(observed.reading) else None)
     again = min((wait for wait in waits if wait is not None), default=None)
     return Plan(actions=admitted.actions, status=encode(status), events=notes, requeue_after=again)
+
+
+def _adopt(location: BackupLocation, observed: LocationObserved, now: datetime) -> Adoption:
+    asked = AdoptionObserved(
+        location=location,
+        around=observed.around,
+        listing=observed.listing or Listing(reason="VaultsNotListed", message="they have not been listed yet"),
+        vaults=observed.vaults,
+        children=observed.children,
+        warnings=observed.warnings,
+    )
+    return plan_adoption(asked, now)
 
 
 def settings_hash(location: BackupLocation) -> str:
@@ -126,6 +143,8 @@ def _probe(location: BackupLocation, observed: LocationObserved, now: datetime) 
     read = [job for job in jobs if last is not None and job["metadata"]["name"] == last.job]
     removals = tuple(delete(job) for job in read if not is_going(job))
     unread = [job for job in jobs if job not in read]
+    if location.spec.read_only:
+        return Step(last=last, actions=tuple(delete(job) for job in jobs if not is_going(job)))
     if unread:
         return _follow(location, unread[0], observed, now, removals)
     wait = _due_in(location, now)

@@ -9,10 +9,11 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from recoup.api.backuplocation import CONFORMANT, KEY_REDUNDANT, REACHABLE, BackupLocation, EncryptionKey, LastProbe, Vault
+from recoup.api.backuplocation import CATALOGUE_READ, CONFORMANT, KEY_REDUNDANT, REACHABLE, BackupLocation, EncryptionKey, LastProbe, Vault
 from recoup.api.conditions import (
     Conditions,
     ConditionStatus,
+    drop_condition,
     find_condition,
     set_condition,
     set_not_ready,
@@ -21,6 +22,7 @@ from recoup.api.conditions import (
     set_stalled,
 )
 from recoup.plan.access import Refusal
+from recoup.plan.adoption import Adoption
 from recoup.plan.movers import Verdict
 
 PASSED = "Passed"
@@ -50,7 +52,10 @@ class Reading(Struct, frozen=True):
 
 
 class Judged(Struct, frozen=True, kw_only=True):
-    """probe: the last one, if it was about the present settings. running: one is under way. disputed: a vault that changed."""
+    """probe: the last one, if it was about the present settings. running: one is under way. disputed: a vault that changed.
+
+    adoption: how far the vaults that were made elsewhere are known.
+    """
 
     location: BackupLocation
     reading: Reading | None = None
@@ -58,6 +63,7 @@ class Judged(Struct, frozen=True, kw_only=True):
     running: Verdict | None = None
     refused: Refusal | None = None
     disputed: Vault | None = None
+    adoption: Adoption = Adoption()
 
 
 def count_keys(keys: Sequence[EncryptionKey]) -> int:
@@ -75,6 +81,11 @@ def judge_location(judged: Judged, now: datetime) -> Conditions:
         (KEY_REDUNDANT, _key_redundant(judged.location)),
     ):
         conditions = set_condition(conditions, kind, status, reason, message, now=now, generation=generation)
+    if judged.location.spec.lists_vaults:
+        status, reason, message = judged.adoption.done, judged.adoption.reason, judged.adoption.message
+        conditions = set_condition(conditions, CATALOGUE_READ, status, reason, message, now=now, generation=generation)
+    else:
+        conditions = drop_condition(conditions, CATALOGUE_READ)
     return _ready(judged, conditions, now)
 
 
@@ -99,6 +110,8 @@ def _reachable(judged: Judged) -> Word:
 
 
 def _conformant(judged: Judged) -> Word:
+    if judged.location.spec.read_only:
+        return None, "ReadOnly", "it is not probed, because nothing is ever written here"
     probe, known = judged.probe, find_condition(judged.location.status.conditions, CONFORMANT)
     if probe is None:
         return None, "NotProbed", "the location has not been probed yet"
@@ -113,6 +126,8 @@ def _conformant(judged: Judged) -> Word:
 
 def _key_redundant(location: BackupLocation) -> Word:
     keys = location.spec.encryption.keys
+    if location.spec.read_only:
+        return None, "ReadOnly", "who else can open what is stored here is for those to say who write it"
     if count_keys(keys) >= 2:
         if not any(key.secret for key in keys):
             return True, "KeptOffline", "every key is kept offline, so that no restore can be made inside a cluster"
@@ -139,6 +154,8 @@ def _ready(judged: Judged, conditions: Conditions, now: datetime) -> Conditions:
         return setter(conditions, reachable.reason, reachable.message, now=now, generation=generation)
     if conformant.status is ConditionStatus.FALSE:
         return set_stalled(conditions, conformant.reason, conformant.message, now=now, generation=generation)
+    if reachable.status is ConditionStatus.TRUE and judged.location.spec.read_only:
+        return set_ready(conditions, "Readable", "recovery points can be restored from here", now=now, generation=generation)
     if reachable.status is ConditionStatus.TRUE and conformant.status is ConditionStatus.TRUE:
         return set_ready(conditions, "Usable", "backups can go here", now=now, generation=generation)
     if judged.refused is not None:

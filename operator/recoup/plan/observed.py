@@ -110,11 +110,15 @@ class Point(Struct, frozen=True, kw_only=True):
 
 
 class Catalogue(Struct, frozen=True, kw_only=True):
-    """One vault's list of recovery points, read to the head of its log in this very look."""
+    """One vault's list of recovery points, read to the head of its log in this very look.
+
+    locked: some are of a key generation that is younger than the keys at hand.
+    """
 
     vault: str
     fingerprint: str = ""
     points: tuple[Point, ...] = ()
+    locked: bool = False
 
 
 class Ticket(Struct, frozen=True):

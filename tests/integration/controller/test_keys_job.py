@@ -51,8 +51,17 @@ class Run:
         environment = {"KUBECONFIG": str(self.plane.kubeconfig), "PATH": os.environ["PATH"], "HOME": str(self.directory)}
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
+    def adopt(self, *more: str) -> subprocess.CompletedProcess[str]:
+        command = [
+            sys.executable, "-m", "recoup.cli.main", "adopt-job", "--location", f"file://{self.directory}/store",
+            "--key-file", str(self.key), "--vault", self.vault, "--catalogue-namespace", "recoup-system",
+            "--report", str(self.directory / "report"), *more,
+        ]  # fmt: skip
+        environment = {"KUBECONFIG": str(self.plane.kubeconfig), "PATH": os.environ["PATH"], "HOME": str(self.directory)}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
     def secret(self, role: str) -> dict[str, Any]:
-        return self.kube.get(SECRET, "recoup-system" if role == "catalogue" else "recoup-movers", f"{role}-{self.vault}")
+        return self.kube.get(SECRET, "recoup-system" if role in ("catalogue", "adopted") else "recoup-movers", f"{role}-{self.vault}")
 
     def report(self) -> dict[str, Any]:
         decoded: dict[str, Any] = json.loads((self.directory / "report").read_text())
@@ -102,6 +111,37 @@ def test_running_again_changes_nothing_and_brings_back_what_was_lost(run: Run) -
     run.kube.delete(SECRET, "recoup-movers", f"writer-{run.vault}", uid=first["writer"]["metadata"]["uid"])
     assert run().returncode == 0
     assert content(run.secret("writer")) == content(first["writer"])
+
+
+def test_another_cluster_gets_what_lists_the_points_and_nothing_more_and_nothing_is_written(run: Run) -> None:
+    assert run("--cluster-uid", "c1").returncode == 0
+    for role, place in (("writer", "recoup-movers"), ("catalogue", "recoup-system")):
+        run.kube.delete(SECRET, place, f"{role}-{run.vault}", uid=run.secret(role)["metadata"]["uid"])
+    store = run.directory / "store"
+    before = sorted((str(path), path.stat().st_mtime_ns) for path in store.rglob("*"))
+    done = run.adopt()
+    assert done.returncode == 0, done.stderr
+    assert sorted((str(path), path.stat().st_mtime_ns) for path in store.rglob("*")) == before
+    secret = run.secret("adopted")
+    keys = CatalogueKeys.from_bytes(content(secret), "adopted")
+    assert read_catalogue(FileStore(str(store)), bytes.fromhex(run.vault), keys).points == ()
+    assert keys.run_private == b""
+    fingerprint = keys.identity.fingerprint
+    known = Vault(id=run.vault, namespace="shop", namespace_uid="n1", cluster="c1", fingerprint=fingerprint)
+    assert to_vault(secret, keys.identity.repo_id.hex()) == known
+    assert to_vault(secret, "another place").replica
+    for role in ("writer", "catalogue"):
+        with pytest.raises(failures.Gone):
+            run.secret(role)
+    assert run.adopt("--fingerprint", fingerprint).returncode == 0
+
+
+def test_one_vault_that_can_not_be_opened_keeps_no_other_from_being_handed_out(run: Run) -> None:
+    assert run().returncode == 0
+    done = run.adopt("--vault", "e" * 32)
+    assert (done.returncode, run.report()["reason"]) == (20, "NoVault")
+    assert "1 of 2 vaults can't be opened" in run.report()["message"]
+    assert run.secret("adopted")
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,11 @@ from recoup.controller.metrics import Metrics
 from recoup.controller.points import to_point
 from recoup.controller.resources import SECRET
 from recoup.engine import catalogue as engine
+from recoup.engine.adopt import adopt_vault
 from recoup.engine.keys.kek import SecretKek
 from recoup.engine.stores.file import FileStore
 from recoup.engine.vault import Provisioned, provision
-from recoup.errors import Denied, KeyUnavailable, Retryable
+from recoup.errors import Denied, Integrity, KeyUnavailable, NotFound, Retryable
 from tests.fakes.memory_kube import MemoryKube
 from tests.unit.controller.clock import Clock
 
@@ -43,6 +44,7 @@ class Place:
         self.opened: list[dict[str, str]] = []
         self.fault: Exception | None = None
         self.turned: list[str] = []
+        self.kek = SecretKek.generate()
         self.catalogues = Catalogues(
             self.kube, namespace="recoup-system", open_store=self.open, redactor=self.redactor, metrics=Metrics(), clock=self.clock,
             turned=self.turned.append,
@@ -54,12 +56,19 @@ class Place:
             raise self.fault
         return self.store
 
+    def count_reads(self) -> list[str]:
+        """The names of all objects that are asked for from now on."""
+        asked: list[str] = []
+        get = self.store.get
+        self.store.get = lambda name, *more: asked.append(name) or get(name, *more)  # type: ignore[func-returns-value,method-assign]  # a count
+        return asked
+
     def secret(self, name: str, **entries: str) -> None:
         data = {key: base64.b64encode(value.encode()).decode() for key, value in entries.items()}
         self.kube.put(SECRET, {"metadata": {"name": name, "namespace": "recoup-system"}, "data": data})
 
     def provision(self) -> Provisioned:
-        made = provision(self.store, [SecretKek.generate()], [], vault_id=bytes.fromhex(VAULT), labels={})
+        made = provision(self.store, [self.kek], [], vault_id=bytes.fromhex(VAULT), labels={"namespace": "shop"})
         files = {name: content.decode() for name, content in made.catalogue.to_files().items()}
         self.secret(f"catalogue-{VAULT}", **files)
         self.secret("frankfurt-s3", accessKeyID="AKIA", secretAccessKey="canary-secret-key")
@@ -171,11 +180,53 @@ def test_who_keeps_the_locations_conditions_is_told_once_when_it_goes_away_and_o
 
 def test_a_recent_answer_serves_again_only_where_it_was_asked_for(place: Place) -> None:
     place.provision()
-    first = place.catalogues.read(LOCATION, VAULT)
-    assert place.catalogues.read(LOCATION, VAULT, max_age=60) is first
-    assert place.catalogues.read(LOCATION, VAULT) is not first
-    place.clock.advance(61)
-    assert place.catalogues.read(LOCATION, VAULT, max_age=60) is not first
+    asked = place.count_reads()
+    place.catalogues.read(LOCATION, VAULT)
+    for age, clock, more in ((60, 0, 0), (0, 0, 1), (60, 0, 0), (60, 61, 1)):
+        place.clock.advance(clock)
+        before = len(asked)
+        place.catalogues.read(LOCATION, VAULT, max_age=age)
+        assert len(asked) - before == more, "one request, and nothing else, where nothing is new"
+
+
+def test_what_did_not_change_is_not_converted_again(place: Place) -> None:
+    place.provision()
+    assert place.catalogues.read(LOCATION, VAULT) is place.catalogues.read(LOCATION, VAULT)
+    assert place.catalogues.known(LOCATION, VAULT) is place.catalogues.read(LOCATION, VAULT)
+
+
+def test_vaults_are_listed_once_in_a_while(place: Place) -> None:
+    place.secret("frankfurt-s3", accessKeyID="AKIA", secretAccessKey="canary-secret-key")
+    assert place.catalogues.list_vaults(LOCATION, max_age=600) == ()
+    place.provision()
+    assert place.catalogues.list_vaults(LOCATION, max_age=600) == ()
+    place.clock.advance(600)
+    assert place.catalogues.list_vaults(LOCATION, max_age=600) == (VAULT,)
+
+
+def test_an_adopted_vault_is_listed_with_its_own_secret_and_is_not_ready_for_backups(place: Place) -> None:
+    made = place.provision()
+    adopted = adopt_vault(place.store, bytes.fromhex(VAULT), [place.kek])
+    assert (adopted.fingerprint, adopted.labels) == (made.fingerprint, {"namespace": "shop"})
+    place.kube.delete(
+        SECRET, "recoup-system", f"catalogue-{VAULT}", uid=place.kube.get(SECRET, "recoup-system", f"catalogue-{VAULT}")["metadata"]["uid"]
+    )
+    place.secret(f"adopted-{VAULT}", **{name: content.decode() for name, content in adopted.catalogue.to_files().items()})
+    assert place.catalogues.read(LOCATION, VAULT).fingerprint == made.fingerprint
+    assert not place.catalogues.has_keys(VAULT), "a backup takes the writer's keys, too"
+    with pytest.raises(KeyUnavailable):
+        place.catalogues.ticket(VAULT, policy_uid="p", slot="2026-11-23T04:15:00Z", snapshot_uid="s", claim_uid="c")
+
+
+def test_adopting_takes_a_key_that_proves_the_origin_and_the_root_key_that_is_pinned(place: Place) -> None:
+    place.provision()
+    vault = bytes.fromhex(VAULT)
+    with pytest.raises(KeyUnavailable):
+        adopt_vault(place.store, vault, [SecretKek.generate()])
+    with pytest.raises(Integrity, match="root key"):
+        adopt_vault(place.store, vault, [place.kek], pinned_root=b"x" * 32)
+    with pytest.raises(NotFound):
+        adopt_vault(place.store, b"y" * 16, [place.kek])
 
 
 def entry(slot: str, record: engine.PointRecord | None) -> engine.Point:

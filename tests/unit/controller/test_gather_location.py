@@ -18,6 +18,7 @@ from recoup.plan.location import LocationObserved
 from recoup.plan.objects.identity import COMPONENT, VAULT
 from recoup.plan.observed import Surroundings
 from tests.fakes.memory_kube import MemoryKube
+from tests.faults.driver import a_location
 
 AROUND = Surroundings(image="recoup:test", cluster_uid="cluster-1")
 REPO = "0123456789abcdef0123456789abcdef"
@@ -34,7 +35,7 @@ class Bucket:
 def observe(*conditions: str, component: str = "keys") -> LocationObserved:
     """A location with one vault and a Job of this component with these conditions."""
     kube = MemoryKube()
-    location = kube.put(LOCATION, {"metadata": {"name": "frankfurt", "uid": "uid-of-location"}, "spec": {}})
+    location = kube.put(LOCATION, {"metadata": {"name": "frankfurt", "uid": "uid-of-location"}, "spec": a_location(NOW)["spec"]})
     labels = {MANAGED_BY: MANAGER, OWNER_UID: "uid-of-location", COMPONENT: component}
     status = {"conditions": [{"type": kind, "status": "True"} for kind in conditions]}
     metadata = {"name": "frankfurt-keys", "namespace": AROUND.movers_namespace, "labels": labels}

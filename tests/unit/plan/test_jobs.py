@@ -13,6 +13,7 @@ from msgspec import structs
 from recoup.api.backuplocation import S3, BackupLocationSpec, Encryption, EncryptionKey, RecipientKey, SecretKey
 from recoup.api.backuppolicy import Mover, Resources, Toleration
 from recoup.api.objects import Reference
+from recoup.plan.objects.adopt_job import build_adopt_job
 from recoup.plan.objects.identity import Owner
 from recoup.plan.objects.jobs import build_backup_job, build_keys_job, build_probe_job, build_restore_job
 from recoup.plan.observed import Surroundings
@@ -59,7 +60,13 @@ def probe() -> Job:
     return build_probe_job(OWNER, AROUND, LOCATION, name="probe")
 
 
-EVERY = {"backup": backup, "restore": restore, "keys-job": keys, "doctor": probe}
+def adopt() -> Job:
+    return build_adopt_job(OWNER, AROUND, LOCATION, name="adopt", vaults=[VAULT], fingerprints=[])
+
+
+EVERY = {"backup": backup, "restore": restore, "keys-job": keys, "doctor": probe, "adopt-job": adopt}
+TALKS = ("keys-job", "adopt-job")
+"""Those with an API token."""
 
 
 def pod(job: Job) -> Job:
@@ -114,6 +121,7 @@ def test_every_file_of_the_arguments_is_mounted(command: str) -> None:
         ("restore", ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETFCAP"]),
         ("keys-job", None),
         ("doctor", None),
+        ("adopt-job", None),
     ],
 )
 def test_a_mover_may_do_what_it_needs_and_no_more(command: str, capabilities: list[str] | None) -> None:
@@ -126,8 +134,8 @@ def test_a_mover_may_do_what_it_needs_and_no_more(command: str, capabilities: li
     assert "privileged" not in context
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert "fsGroup" not in spec["securityContext"]
-    assert spec["automountServiceAccountToken"] is (command == "keys-job")
-    assert spec["serviceAccountName"] == ("recoup-keys" if command == "keys-job" else "recoup-mover")
+    assert spec["automountServiceAccountToken"] is (command in TALKS)
+    assert spec["serviceAccountName"] == ("recoup-keys" if command in TALKS else "recoup-mover")
     assert "hostUsers" not in spec
     assert job["spec"]["backoffLimit"] == 0
     assert "env" not in container(job)

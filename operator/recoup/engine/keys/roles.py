@@ -152,8 +152,12 @@ class CatalogueKeys(SavedKeys, frozen=True, forbid_unknown_fields=True):
     """K_meta by generation."""
     run_private: bytes
 
+    """Empty where the vault was made elsewhere: no run of this cluster counts for it."""
+
     @property
     def run_signer(self) -> SigningKey:
+        if not self.run_private:
+            raise KeyUnavailable(f"vault {self.identity.vault_id.hex()} was made elsewhere: the key that signs its run tickets is not here")
         return SigningKey(self.run_private)
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from recoup.api.backuplocation import BackupLocationSpec
 from recoup.api.backuppolicy import Mover
 from recoup.plan.actions import Object
-from recoup.plan.objects.identity import COMPONENT, Owner
-from recoup.plan.objects.jobs import KEYS, build_job, key_volumes
+from recoup.plan.objects.identity import ADOPTS, COMPONENT, Owner
+from recoup.plan.objects.jobs import any_key, build_job
 from recoup.plan.objects.pod import REPORT, PodParts, build_pod_template, store_arguments, store_parts
 from recoup.plan.observed import Surroundings
 
@@ -19,9 +19,9 @@ def build_adopt_job(
 ) -> Object:
     """fingerprints: those that are pinned; a vault that leads to another root key is refused."""
     volumes, mounts, annotations = store_parts(location, {})
-    keys, key_mounts = key_volumes(location.encryption.keys)
+    keys, key_mounts, key_arguments = any_key(location.encryption.keys)
     arguments = [
-        "adopt-job", *store_arguments(location), "--keys-dir", KEYS,
+        "adopt-job", *store_arguments(location), *key_arguments,
         *(part for vault in vaults for part in ("--vault", vault)),
         *(part for fingerprint in fingerprints for part in ("--fingerprint", fingerprint)),
         "--catalogue-namespace", around.system_namespace, "--report", REPORT,
@@ -34,7 +34,7 @@ def build_adopt_job(
         annotations=annotations,
         token=True,
     )
-    labels = owner.labels() | {COMPONENT: "keys"}
+    labels = owner.labels() | {COMPONENT: "keys", ADOPTS: "vaults"}
     template = build_pod_template(around, parts, labels=labels, mover=Mover(), node_affinity=None)
     job = build_job(name, around.movers_namespace, labels, template)
     job["spec"]["activeDeadlineSeconds"] = ADOPT_LIMIT

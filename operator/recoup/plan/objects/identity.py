@@ -17,6 +17,9 @@ COMPONENT = "app.kubernetes.io/component"
 VAULT = f"{GROUP}/vault"
 """On a keys Job: the vault that it makes keys for."""
 
+ADOPTS = f"{GROUP}/adopts"
+"""On a Job that opens vaults which were made elsewhere: "vaults"."""
+
 ATTEMPT = f"{GROUP}/attempt"
 """On a mover: which try it is, from 1."""
 

@@ -62,7 +62,7 @@ def build_backup_job(
     )
     labels = owner.labels(volume_uid) | {COMPONENT: "mover", ATTEMPT: str(attempt), LOCATION: label_value(place)}
     template = build_pod_template(around, parts, labels=labels, mover=mover, node_affinity=node_affinity)
-    return _job(name, around.movers_namespace, labels, template)
+    return build_job(name, around.movers_namespace, labels, template)
 
 
 def build_restore_job(
@@ -72,7 +72,7 @@ def build_restore_job(
 ) -> Object:  # fmt: skip
     """Fill the PVC `claim` with the recovery point `manifest`, comparing what was written. `orders`: options that say what and how."""
     volumes, mounts, annotations = store_parts(location, {})
-    key_volumes, key_mounts, key_arguments = _any_key(location.encryption.keys)
+    key_volumes, key_mounts, key_arguments = any_key(location.encryption.keys)
     target, mount, device = _data_volume(claim, volume_mode, "target", read_only=False)
     arguments = [
         "restore", *store_arguments(location), "--vault", vault, *(("--fingerprint", fingerprint) if fingerprint else ()),
@@ -88,7 +88,7 @@ def build_restore_job(
     )
     labels = owner.labels(volume_uid) | {COMPONENT: "mover", ATTEMPT: str(attempt)}
     template = build_pod_template(around, parts, labels=labels, mover=Mover(), node_affinity=node_affinity)
-    return _job(name, around.movers_namespace, labels, template)
+    return build_job(name, around.movers_namespace, labels, template)
 
 
 def build_keys_job(
@@ -118,7 +118,7 @@ def build_keys_job(
     )
     labels = owner.labels() | {COMPONENT: "keys", VAULT: vault, ATTEMPT: str(attempt)}
     template = build_pod_template(around, parts, labels=labels, mover=Mover(), node_affinity=None)
-    job = _job(name, around.movers_namespace, labels, template)
+    job = build_job(name, around.movers_namespace, labels, template)
     job["spec"] |= {"ttlSecondsAfterFinished": KEYS_JOB_KEPT, "activeDeadlineSeconds": SHORT_JOB_LIMIT}
     return job
 
@@ -130,12 +130,12 @@ def build_probe_job(owner: Owner, around: Surroundings, location: BackupLocation
     parts = PodParts(arguments=arguments, volumes=volumes, mounts=mounts, capabilities=(), annotations=annotations)
     labels = owner.labels() | {COMPONENT: "mover"}
     template = build_pod_template(around, parts, labels=labels, mover=Mover(), node_affinity=None)
-    job = _job(name, around.movers_namespace, labels, template)
+    job = build_job(name, around.movers_namespace, labels, template)
     job["spec"]["activeDeadlineSeconds"] = SHORT_JOB_LIMIT
     return job
 
 
-def _job(name: str, namespace: str, labels: dict[str, str], template: Object) -> Object:
+def build_job(name: str, namespace: str, labels: dict[str, str], template: Object) -> Object:
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -144,7 +144,7 @@ def _job(name: str, namespace: str, labels: dict[str, str], template: Object) ->
     }
 
 
-def _any_key(keys: Sequence[EncryptionKey]) -> tuple[list[Object], list[Object], list[str]]:
+def any_key(keys: Sequence[EncryptionKey]) -> tuple[list[Object], list[Object], list[str]]:
     """The same for a pod to which one of several keys is enough: it starts with the Secrets that are there.
 
     The only key is waited for instead: as long as its Secret is missing, the pod's condition names it, and it starts by itself.
