@@ -13,6 +13,7 @@ PLURAL = "restorerequests"
 
 RESOLVED = "Resolved"
 RESTORED = "Restored"
+PLANNED = "Planned"
 
 
 class SourceNamespace(Spec, frozen=True):
@@ -67,12 +68,22 @@ class RestorePaths(Spec, frozen=True):
         return bool(self.include or self.exclude)
 
 
+class PlanMode(StrEnum):
+    """What follows when the plan is made: the restore, nothing, or a wait for a person."""
+
+    AUTO = "Auto"
+    ONLY = "Only"
+    APPROVAL_REQUIRED = "ApprovalRequired"
+
+
 class RestoreRequestSpec(Spec, frozen=True):
-    """Everything but `cancel` is fixed at creation."""
+    """Everything but `approve` and `cancel` is fixed at creation."""
 
     source: RestoreSource
     volumes: tuple[RestoreVolume, ...] = ()
     paths: RestorePaths = RestorePaths()
+    plan: PlanMode = PlanMode.AUTO
+    approve: str | None = None
     cancel: bool = False
 
 
@@ -104,6 +115,9 @@ class RestorePlan(Status, frozen=True):
     snapshot: str | None = None
     policy: str | None = None
     bytes: int | None = None
+    digest: str | None = None
+    eta: str | None = None
+    eta_basis: str | None = None
     volumes: tuple[PlannedVolume, ...] = ()
 
 

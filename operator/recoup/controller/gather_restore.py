@@ -15,12 +15,13 @@ from recoup.controller.gather import Reader
 from recoup.controller.gather_snapshot import read_catalogue
 from recoup.controller.kube import Object
 from recoup.controller.ledger import FailureLedger
-from recoup.controller.resources import JOB, LOCATION, NODE, POD, POLICY, PV, PVC, SNAPSHOT
+from recoup.controller.resources import JOB, LOCATION, NODE, POD, POLICY, PV, PVC, RESTORE, SNAPSHOT
 from recoup.plan.actions import Plan
 from recoup.plan.movers import MoverState, judge_mover, pod_of
 from recoup.plan.objects.identity import RESTORED_BY
 from recoup.plan.observed import RestoreObserved
 from recoup.plan.restore import plan_restore, wants_catalogue
+from recoup.plan.restore_plan import awaits_approval
 from recoup.plan.restore_source import location_name, vault_of
 
 CHILDREN = (PVC, PV, JOB, POD)
@@ -40,9 +41,12 @@ class RestoreReconciler:
     def observe(self, obj: Object, now: datetime, *, sure: bool = False) -> RestoreObserved:
         reader = self._reader.at_server if sure else self._reader
         known = self._ledger.of(obj["metadata"]["uid"])
-        status = decode(RestoreRequest, obj).status
+        request = decode(RestoreRequest, obj)
+        status = request.status
         if status.completed_at is not None:
             return structs.replace(self._observe_rest(reader, obj, status, now), failures=known)
+        if awaits_approval(request):
+            return RestoreObserved(request=obj, around=reader.around, failures=known)
         if status.plan is None:
             observed = self._observe_source(reader, obj, self._observe_beginning(reader, obj), now)
             return structs.replace(observed, failures=known)
@@ -63,7 +67,10 @@ class RestoreReconciler:
     def _observe_beginning(self, reader: Reader, obj: Object) -> RestoreObserved:
         """Before the plan is settled there is no child; what decides is the source, and what is in the way of its targets."""
         own = obj["metadata"]["namespace"]
-        return RestoreObserved(request=obj, around=reader.around, namespace=reader.namespace(own), claims=reader.claims(own))
+        earlier = tuple(self._reader.kube.list(RESTORE))
+        return RestoreObserved(
+            request=obj, around=reader.around, namespace=reader.namespace(own), claims=reader.claims(own), earlier=earlier
+        )
 
     def _observe_work(self, reader: Reader, obj: Object, status: RestoreRequestStatus, now: datetime) -> RestoreObserved:
         """The movers and how they are doing: all that matters while each volume has one at work."""

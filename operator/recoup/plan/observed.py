@@ -194,6 +194,7 @@ class RestoreObserved(Struct, frozen=True, kw_only=True):
     children: everything labelled recoup.dev/owner-uid=<uid>: PVCs, PersistentVolumes, Jobs, Pods; and every PersistentVolume that one
         of these PVCs, or a PVC of the namespace labelled recoup.dev/restored-by=<uid>, names in spec.volumeName.
     storage_classes: all. nodes: all (labels, spec.unschedulable and the Ready condition are looked at).
+    earlier: all RestoreRequests of the cluster, until the plan is settled: how fast they were.
     progress, warnings, failures: as in SnapshotObserved.
     """
 
@@ -209,6 +210,7 @@ class RestoreObserved(Struct, frozen=True, kw_only=True):
     children: tuple[Object, ...] = ()
     storage_classes: tuple[Object, ...] = ()
     nodes: tuple[Object, ...] = ()
+    earlier: tuple[Object, ...] = ()
     progress: dict[str, Progress] = {}
     warnings: dict[str, str] = {}
     failures: dict[FailureKey, ApiFailure] = {}

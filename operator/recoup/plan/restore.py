@@ -10,7 +10,7 @@ import msgspec
 
 from recoup.api.backuplocation import BackupLocation
 from recoup.api.objects import decode, encode
-from recoup.api.restorerequest import KIND, RestorePlan, RestoreRequest, RestoreRequestStatus, RestoreState
+from recoup.api.restorerequest import KIND, PlanMode, RestorePlan, RestoreRequest, RestoreRequestStatus, RestoreState
 from recoup.plan.access import Refusal
 from recoup.plan.actions import Object, Plan
 from recoup.plan.handback import RestoreView, release
@@ -18,9 +18,10 @@ from recoup.plan.objects.identity import Owner
 from recoup.plan.observed import RestoreObserved
 from recoup.plan.outcome import is_passing, note_outcome
 from recoup.plan.restore_paths import describe_paths
+from recoup.plan.restore_plan import awaits_approval, describe_plan, why_not_begun
 from recoup.plan.restore_resolve import is_final, needs_record, resolve_restore, target_of, wanted_place
 from recoup.plan.restore_source import reader_of, source_vault
-from recoup.plan.restore_status import ORDINARY, describe_restore, is_over, refused_status
+from recoup.plan.restore_status import ORDINARY, describe_restore, is_over, planned_status, refused_status
 from recoup.plan.restore_volume import Terms, begin_volume, step_volume, view_volume
 
 _RETRY = 60.0
@@ -51,6 +52,10 @@ def plan_restore(observed: RestoreObserved, now: datetime) -> Plan:
         return Plan(actions=tuple(action for view in views for action in release(view, request.metadata.uid)), requeue_after=2.0)
     if plan is None:
         return _plan_beginning(observed, request, now)
+    if request.status.started_at is None and request.status.completed_at is not None:
+        return Plan()  # only planned, or cancelled before it was approved
+    if awaits_approval(request):
+        return _plan_gate(request, plan, now)
     return _plan_volumes(observed, request, plan, now)
 
 
@@ -67,12 +72,23 @@ def _plan_beginning(observed: RestoreObserved, request: RestoreRequest, now: dat
             status=encode(status), events=note_outcome(before.conditions, status.conditions, ordinary=ORDINARY), requeue_after=again
         )
     assert resolution.plan is not None
-    views = _views(observed, request, resolution.plan)
-    settled = msgspec.structs.replace(
-        before, plan=resolution.plan, started_at=now.replace(microsecond=0), volumes=tuple(view.known for view in views)
-    )
-    status = _described(request, settled, now, cleaning=False)
-    return Plan(status=encode(status), events=note_outcome(before.conditions, status.conditions, ordinary=ORDINARY), requeue_after=0.0)
+    return _plan_gate(request, resolution.plan, now)
+
+
+def _plan_gate(request: RestoreRequest, plan: RestorePlan, now: datetime) -> Plan:
+    """The plan is settled: begin, or say what it waits for. What began stays begun, whatever spec.approve says later."""
+    before, generation = request.status, request.metadata.generation
+    lines = tuple(begin_volume(planned, request.spec.paths) for planned in plan.volumes)
+    settled = msgspec.structs.replace(before, plan=plan, volumes=lines)
+    waits = Refusal("Cancelled", "spec.cancel was set before the restore began") if request.spec.cancel else why_not_begun(request, plan)
+    if waits is None:
+        begun = msgspec.structs.replace(settled, started_at=now.replace(microsecond=0))
+        status = _described(request, begun, now, cleaning=False)
+    else:
+        status = planned_status(settled, waits, describe_plan(plan, request.spec.paths), now=now, generation=generation)
+    again = 0.0 if waits is None else None
+    events = note_outcome(before.conditions, status.conditions, ordinary=ORDINARY)
+    return Plan(status=encode(status), events=events, requeue_after=again)
 
 
 def _plan_volumes(observed: RestoreObserved, request: RestoreRequest, plan: RestorePlan, now: datetime) -> Plan:
@@ -96,9 +112,8 @@ def _plan_volumes(observed: RestoreObserved, request: RestoreRequest, plan: Rest
 def _described(request: RestoreRequest, status: RestoreRequestStatus, now: datetime, *, cleaning: bool) -> RestoreRequestStatus:
     metadata = request.metadata
     part = describe_paths(request.spec.paths)
-    return describe_restore(
-        status, created=metadata.creation_timestamp, now=now, generation=metadata.generation, cleaning=cleaning, part=part
-    )
+    asked = metadata.creation_timestamp if request.spec.plan is PlanMode.AUTO else status.started_at
+    return describe_restore(status, created=asked, now=now, generation=metadata.generation, cleaning=cleaning, part=part)
 
 
 def _views(observed: RestoreObserved, request: RestoreRequest, plan: RestorePlan) -> list[RestoreView]:

@@ -15,6 +15,7 @@ from recoup.api.restorerequest import PlannedVolume, RestorePlan, RestoreRequest
 from recoup.plan.access import Refusal
 from recoup.plan.actions import Object
 from recoup.plan.observed import Point, RestoreObserved
+from recoup.plan.restore_plan import measure_pace, seal_plan
 from recoup.plan.restore_source import SourceVault, choose_points, reader_of, source_vault
 from recoup.plan.snapshot_class import per_namespace_secrets
 from recoup.plan.topology import describe, has_place, required_by
@@ -79,7 +80,7 @@ def resolve_restore(observed: RestoreObserved, now: datetime) -> Resolution:
         bytes=sum(volume.bytes for volume in volumes),
         volumes=volumes,
     )
-    return Resolution(plan=plan)
+    return Resolution(plan=seal_plan(plan, request.spec.paths, measure_pace(observed.earlier, plan.location)))
 
 
 def _source(observed: RestoreObserved, request: RestoreRequest) -> tuple[BackupLocation, SourceVault] | Refusal:

@@ -11,12 +11,21 @@ import msgspec
 from recoup.api.conditions import RECONCILING, Conditions, set_condition, set_ready, set_reconciling, set_stalled
 from recoup.api.durations import to_duration
 from recoup.api.quantities import to_quantity
-from recoup.api.restorerequest import RESOLVED, RESTORED, RestoredVolume, RestorePlan, RestoreRequestStatus, RestoreState, RestoreSummary
+from recoup.api.restorerequest import (
+    PLANNED,
+    RESOLVED,
+    RESTORED,
+    RestoredVolume,
+    RestorePlan,
+    RestoreRequestStatus,
+    RestoreState,
+    RestoreSummary,
+)
 from recoup.plan.access import Refusal
 from recoup.plan.outcome import CLEANING_IS_QUIET
 
 _FINAL = (RestoreState.RESTORED, RestoreState.FAILED, RestoreState.CANCELLED)
-ORDINARY = frozenset({"ReadingLocation", "Restoring", "HandingOver", "Restored", "MoverEnding"})
+ORDINARY = frozenset({"ReadingLocation", "Restoring", "HandingOver", "Restored", "MoverEnding", "ApprovalRequired"})
 _SHOWN = 8
 
 
@@ -34,6 +43,28 @@ def refused_status(
     conditions = set_condition(conditions, RESOLVED, False, refusal.reason, refusal.message, now=now, generation=generation)
     ended = now.replace(microsecond=0) if final else None
     return msgspec.structs.replace(status, conditions=conditions, observed_generation=generation, completed_at=status.completed_at or ended)
+
+
+def planned_status(status: RestoreRequestStatus, waits: Refusal, described: str, *, now: datetime, generation: int) -> RestoreRequestStatus:
+    """The plan stands and nothing is written: that is all that was asked for, or it waits for approval, or it was cancelled."""
+    assert status.plan is not None
+    conditions = set_condition(status.conditions, RESOLVED, True, "Resolved", _chosen(status.plan), now=now, generation=generation)
+    conditions = set_condition(conditions, PLANNED, True, "Planned", described, now=now, generation=generation)
+    conditions = set_condition(conditions, RESTORED, False, waits.reason, waits.message, now=now, generation=generation)
+    if waits.reason == "PlanOnly":
+        conditions = set_ready(conditions, "Planned", described, now=now, generation=generation)
+    else:
+        say = set_stalled if waits.reason == "Cancelled" else set_reconciling
+        conditions = say(conditions, waits.reason, waits.message, now=now, generation=generation)
+    over = waits.reason in ("PlanOnly", "Cancelled")
+    return msgspec.structs.replace(
+        status,
+        observed_generation=generation,
+        conditions=conditions,
+        completed_at=now.replace(microsecond=0) if over else None,
+        summary=_summary(status.plan, status.volumes, over=over),
+        volumes=(),
+    )
 
 
 def describe_restore(
@@ -63,8 +94,7 @@ def describe_restore(
 def _conditions(status: RestoreRequestStatus, part: str, *, now: datetime, generation: int) -> Conditions:
     plan, volumes = status.plan, status.volumes
     assert plan is not None
-    chosen = f"{plan.snapshot or 'the recovery point'} of {plan.taken_at.isoformat()} from BackupLocation {plan.location}"
-    conditions = set_condition(status.conditions, RESOLVED, True, "Resolved", chosen, now=now, generation=generation)
+    conditions = set_condition(status.conditions, RESOLVED, True, "Resolved", _chosen(plan), now=now, generation=generation)
     restored = sum(volume.state is RestoreState.RESTORED for volume in volumes)
     counts = f"{restored} of {len(volumes)} volumes are restored, compared and handed over"
     counts += f"; {part}" if part else ""
@@ -75,6 +105,10 @@ def _conditions(status: RestoreRequestStatus, part: str, *, now: datetime, gener
     conditions = set_condition(conditions, RESTORED, False, reason, message, now=now, generation=generation)
     say = set_stalled if is_over(status) else set_reconciling
     return say(conditions, reason, message, now=now, generation=generation)
+
+
+def _chosen(plan: RestorePlan) -> str:
+    return f"{plan.snapshot or 'the recovery point'} of {plan.taken_at.isoformat()} from BackupLocation {plan.location}"
 
 
 def _reason(volumes: tuple[RestoredVolume, ...]) -> str:

@@ -59,6 +59,12 @@ class Cluster:
             metadata = thing["metadata"]
             raise Invalid(f"{resource.kind} {metadata['name']} exists already; give another --name", reason="AlreadyExists") from None
 
+    def patch(self, resource: Resource, thing: Object, change: Object) -> Object:
+        """Change one object that was seen, by a JSON merge patch: refused if somebody else changed it meanwhile."""
+        metadata = thing["metadata"]
+        seen = {"metadata": {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}}
+        return self.kube.patch(resource, metadata.get("namespace"), metadata["name"], seen | change)
+
 
 def cluster_options(function: Function) -> Function:
     """--namespace, --context, --kubeconfig."""

@@ -10,11 +10,12 @@ from recoup.api.durations import parse_duration
 from recoup.api.names import slot_text
 from recoup.api.objects import API_VERSION
 from recoup.cli.kubectl.cluster import Cluster, Object, cluster_options
-from recoup.cli.kubectl.facts import condition, is_over, is_true, text
-from recoup.cli.kubectl.follow import Shown, follow, until, verdict
+from recoup.cli.kubectl.facts import condition, is_over, is_true
+from recoup.cli.kubectl.follow import follow, until, verdict
+from recoup.cli.kubectl.restore_view import finish, look, print_plan
 from recoup.cli.options import output_option
 from recoup.controller.resources import RESTORE
-from recoup.errors import RecoupError, Usage
+from recoup.errors import Invalid, RecoupError, Usage
 
 PLAN_WITHIN = 60.0
 """Seconds to wait for the controller's plan when nobody asked for more."""
@@ -39,6 +40,11 @@ PLAN_WITHIN = 60.0
     help="Size of the volumes named by --volume, smaller ones only with --include or --exclude. [default: as recorded]",
 )
 @click.option("--name", metavar="NAME", help="Name of the RestoreRequest. [default: restore- and the time]")
+@click.option("--plan", is_flag=True, help="Have the controller plan it and stop there: nothing is restored.")
+@click.option("--approval", is_flag=True, help="Have it wait for approval when the plan is made.")
+@click.option(
+    "--approve", metavar="NAME", help="Approve the plan of this RestoreRequest as it is shown; nothing else but --wait goes with it."
+)
 @click.option("--dry-run", is_flag=True, help="Print the RestoreRequest as YAML, for `kubectl apply` or Git, and do nothing.")
 @click.option("--wait", is_flag=True, help="Wait until it is restored and compared, showing progress.")
 @click.option("--timeout", metavar="SECONDS", type=click.FloatRange(min=0), help="With --wait, give up waiting after this long.")
@@ -47,8 +53,8 @@ PLAN_WITHIN = 60.0
 def command(
     cluster: Cluster, snapshot: str | None, policy: str | None, as_of: str | None, location: str | None, source_namespace: str | None,
     source_uid: str | None, point: str | None, volumes: tuple[str, ...], storage_class: str | None, include: tuple[str, ...],
-    exclude: tuple[str, ...], into: str | None, size: str | None, name: str | None, dry_run: bool,
-    wait: bool, timeout: float | None, output: str,
+    exclude: tuple[str, ...], into: str | None, size: str | None, name: str | None, plan: bool,
+    approval: bool, approve: str | None, dry_run: bool, wait: bool, timeout: float | None, output: str,
 ) -> int:  # fmt: skip
     """Restore volumes into your namespace, as new PersistentVolumeClaims.
 
@@ -61,14 +67,21 @@ def command(
       kubectl recoup restore --from shop-20261123t041500z --volume data-0=data-0-restored --wait
       kubectl recoup restore --policy shop --as-of 2h --wait
       kubectl recoup restore --policy shop --volume data-0=found --size 1Gi --include 'orders/*.csv' --into from-yesterday --wait
+      kubectl recoup restore --policy shop --volume data-0=copy --plan
       kubectl recoup restore -n shop-recovered --location frankfurt --source-namespace shop --policy shop --wait
     """
+    if approve is not None:
+        if any((snapshot, policy, location, volumes, include, exclude, into, plan, approval, dry_run)):
+            raise Usage("--approve NAME approves a RestoreRequest that exists: what it restores is settled in its plan")
+        return _end(cluster, _approve(cluster, approve), wait=wait, timeout=timeout, output=output)
+    if plan and (approval or wait):
+        raise Usage("--plan stops when the plan is made: --approval and --wait do not go with it")
     source = _source(
         cluster.place, snapshot=snapshot, policy=policy, as_of=as_of, location=location, whose=source_namespace, uid=source_uid, point=point
     )
     chosen = {"storageClassName": storage_class, "size": size}
     spec: Object = {"source": source} | _volumes(volumes, {field: value for field, value in chosen.items() if value})
-    spec |= _paths(include, exclude, into)
+    spec |= _paths(include, exclude, into) | ({"plan": "Only"} if plan else {"plan": "ApprovalRequired"} if approval else {})
     metadata = {"name": name or f"restore-{slot_text(datetime.now(UTC))}", "namespace": cluster.place}
     request: Object = {"apiVersion": API_VERSION, "kind": RESTORE.kind, "metadata": metadata, "spec": spec}
     if dry_run:
@@ -79,14 +92,31 @@ def command(
     cluster.create(RESTORE, request)
     name = request["metadata"]["name"]
     resolved = until(cluster, RESTORE, name, lambda thing: is_true(thing, "Resolved") or is_over(thing), timeout=timeout or PLAN_WITHIN)
+    return _end(cluster, resolved, wait=wait, timeout=timeout, output=output)
+
+
+def _end(cluster: Cluster, resolved: Object, *, wait: bool, timeout: float | None, output: str) -> int:
+    """Show the plan; follow the restore if that is asked for; the exit code."""
     if output != "json":
-        _print_plan(resolved)
+        print_plan(resolved)
     if not is_true(resolved, "Resolved"):
         verdict(resolved)
     if not wait:
-        return _finish(resolved, output, 0)
-    ended = follow(cluster, RESTORE, name, _look, timeout=timeout)
-    return _finish(ended, output, verdict(ended))
+        return finish(resolved, output, 0)
+    ended = follow(cluster, RESTORE, resolved["metadata"]["name"], look, timeout=timeout)
+    return finish(ended, output, verdict(ended))
+
+
+def _approve(cluster: Cluster, name: str) -> Object:
+    """Allow the plan that the request has now."""
+    request = cluster.get(RESTORE, name)
+    plan = (request.get("status") or {}).get("plan")
+    if request["spec"].get("plan") != "ApprovalRequired":
+        raise Invalid(f"RestoreRequest {name} does not wait for approval: its spec.plan is {request['spec'].get('plan', 'Auto')}")
+    if not plan:
+        why = condition(request, "Ready").get("message") or "the controller has not looked at it"
+        raise Invalid(f"RestoreRequest {name} has no plan yet: {why}")
+    return cluster.patch(RESTORE, request, {"spec": {"approve": plan["digest"]}})
 
 
 def _source(
@@ -141,49 +171,3 @@ def _paths(include: tuple[str, ...], exclude: tuple[str, ...], into: str | None)
     paths: Object = ({"include": list(include)} if include else {}) | ({"exclude": list(exclude)} if exclude else {})
     paths |= {"into": into} if into else {}
     return {"paths": paths} if paths else {}
-
-
-def _print_plan(request: Object) -> None:
-    from recoup.cli.output import emit_table, human_bytes
-
-    plan = (request.get("status") or {}).get("plan")
-    if not plan:
-        return
-    point = plan.get("snapshot") or plan.get("policy") or "the recovery point"
-    click.echo(f"{point} of {plan['takenAt']}, namespace {plan['namespace']}, from BackupLocation {plan['location']}")
-    part = bool((request["spec"].get("paths") or {}).keys() & {"include", "exclude"})
-    rows = [
-        (
-            volume["source"],
-            volume["target"],
-            volume["size"],
-            f"{'≤ ' if part else ''}{human_bytes(volume['bytes'])}",
-            f"{'≤ ' if part else ''}{text(volume.get('files'))}",
-            text(volume.get("storageClassName")),
-        )
-        for volume in plan["volumes"]
-    ]
-    emit_table(("VOLUME", "NEW CLAIM", "SIZE", "DATA", "FILES", "STORAGECLASS"), rows, right=("SIZE", "DATA", "FILES"))
-
-
-def _look(request: Object) -> Shown:
-    status = request.get("status") or {}
-    summary, volumes = status.get("summary") or {}, status.get("volumes") or ()
-    total = sum(volume.get("bytesTotal") or 0 for volume in volumes)
-    done = sum(volume.get("bytesDone") or 0 for volume in volumes)
-    words = f"{summary.get('volumes', '0')} volumes restored"
-    if condition(request, "Ready").get("reason") not in (None, "Restoring", "Restored"):
-        words += f", {condition(request, 'Ready')['reason']}"
-    return Shown(words, done, total, summary.get("rate", ""), summary.get("eta", ""))
-
-
-def _finish(request: Object, output: str, code: int) -> int:
-    from recoup.cli.output import emit_json
-
-    if output == "json":
-        emit_json(request)
-    else:
-        took = (request.get("status") or {}).get("duration")
-        done = "restored and compared" if code == 0 and took else "under way" if code == 0 else "handed over with reservations"
-        click.echo(f"restorerequest/{request['metadata']['name']} {done}{f' in {took}' if took else ''}")
-    return code

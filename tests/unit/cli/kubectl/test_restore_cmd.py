@@ -77,9 +77,40 @@ def test_a_part_is_asked_for_and_shown_as_at_most(plugin: Start, capsys: pytest.
     assert ["data-0", "copy", "100Mi", "≤", "17", "B", "≤", "3", "fast"] in [line.split() for line in out.splitlines()]
 
 
+def test_a_plan_alone_restores_nothing(plugin: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    kubectl = plugin(backed_up("data-0"))
+    assert kubectl("restore", "--policy", "shop", "--volume", "data-0=copy", "--name", "r", "--plan") == 0
+    out = capsys.readouterr().out
+    [request] = kubectl.world.all(RESTORE)
+    assert f"digest {request['status']['plan']['digest']}" in out.splitlines()
+    assert "restorerequest/r planned, and nothing restored" in out
+    assert len(kubectl.world.disks) == 1
+
+
+def test_a_plan_waits_for_approval_and_gets_it(plugin: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    kubectl = plugin(backed_up("data-0"))
+    assert kubectl("restore", "--policy", "shop", "--volume", "data-0=copy", "--name", "r", "--approval") == 0
+    assert "restorerequest/r waits for approval: kubectl recoup restore --approve r" in capsys.readouterr().out
+    assert len(kubectl.world.disks) == 1
+    assert kubectl("restore", "--approve", "r", "--wait") == 0
+    assert "restorerequest/r restored and compared in" in capsys.readouterr().out
+    assert content_of(kubectl.world, "copy") == "content of data-0"
+
+
+def test_only_what_waits_for_approval_is_approved(plugin: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    kubectl = plugin(backed_up("data-0"))
+    assert kubectl("restore", "--policy", "shop", "--volume", "data-0=copy", "--name", "r") == 0
+    assert kubectl("restore", "--approve", "r") == 20
+    assert "does not wait for approval: its spec.plan is Auto" in capsys.readouterr().err
+    assert kubectl("restore", "--approve", "nobody") == 20
+    assert "RestoreRequest nobody does not exist" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (("--policy", "x", "--plan", "--wait"), "--plan stops when the plan is made"),
+        (("--approve", "x", "--policy", "y"), "what it restores is settled in its plan"),
         (("--policy", "x", "--size", "1Gi"), "--storage-class and --size go with --volume"),
         ((), "say what to restore"),
         (("--from", "x", "--policy", "y"), "say what to restore"),
