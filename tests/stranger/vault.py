@@ -105,6 +105,10 @@ class Point:
     generation: int
     session: bytes
     record: bytes
+    incarnations: dict[bytes, int]
+    mirrored: bool = False
+    refs: list[Any] | None = None
+    """Where the root of the refs is since a REPLACE: digest, incarnation, number."""
 
 
 @dataclass
@@ -117,6 +121,7 @@ class Log:
     opened: dict[bytes, dict[int, bytes]] = field(default_factory=dict)
     aborted: dict[bytes, int] = field(default_factory=dict)
     points: dict[bytes, Point] = field(default_factory=dict)
+    healed: dict[bytes, set[int]] = field(default_factory=dict)
     location: bytes = b""
     previous: bytes = bytes(32)
     skipped: int = 0
@@ -146,7 +151,8 @@ def _take(log: Log, data: bytes, seq: int, vault: bytes, root: bytes) -> None:
         home = struct.unpack_from(">4sHBBI16s16s16sQ32sQ16sI", body["entry"])
         _authentic(log, body["entry"], home, vault, root)
         if home[2] in {1, 2, 3, 4, 6, 10, 11, 14}:
-            _apply(log, home[2], seq, home[4], unpack(body["entry"][128:-64]), mirrored=True)
+            inner = unpack(body["entry"][128:-64])
+            _apply(log, home[2], seq, home[4], inner | {"incarnations": body["incarnations"]}, mirrored=True)
     else:
         if type_ != 17:
             _authentic(log, data, head, vault, root)
@@ -181,14 +187,22 @@ def _apply(log: Log, type_: int, seq: int, generation: int, body: dict[str, Any]
             done or log.opened[session][body["open_seq"]] != body["ticket"] or body["open_seq"] <= log.aborted.get(session, -1)
         ):
             raise Unreadable("COMMIT")
-        log.points[body["manifest"]] = Point(body["manifest"], body["object_set"], generation, session, body["record"])
+        incarnations = {ref[0]: ref[1] for ref in body["incarnations"]}
+        log.points[body["manifest"]] = Point(
+            body["manifest"], body["object_set"], generation, session, body["record"], incarnations, mirrored
+        )
     elif type_ == 7:
         log.aborted[session] = body["open_seq"]
     elif type_ == 9:
         for manifest in body["points"]:
             del log.points[manifest]
     elif type_ == 14:
-        log.points[body["point"]].object_set = body["object_set"]
+        point = log.points[body["point"]]
+        point.object_set, point.refs = body["object_set"], body["refs"]
+        point.incarnations |= {ref[0]: ref[1] for ref in body["incarnations"]}
+    elif type_ == 17:
+        for name, incarnation in body["objects"]:
+            log.healed.setdefault(name, set()).add(incarnation)
 
 
 class Vault:
@@ -211,11 +225,13 @@ class Vault:
     def id_key(self, generation: int) -> bytes:
         return derive(self.secrets[generation]["writer_root"], b"rcp1/id")
 
-    def object(self, area: str, name: bytes) -> SealedObject:
-        data = self.get(f"v/{self.id.hex()}/{area}/{name.hex()[:2]}/{name.hex()}")
-        if data is None or digest(data) != name:
-            raise Unreadable(f"object {name.hex()}")
-        return read_object(data, self.keys)
+    def object(self, area: str, name: bytes, incarnation: int = 0) -> SealedObject:
+        """Healed incarnations first, from the highest."""
+        for k in [*sorted(self.log.healed.get(name, ()), reverse=True), incarnation]:
+            data = self.get(f"v/{self.id.hex()}/{area}/{name.hex()[:2]}/{name.hex()}{f'.{k}' if k else ''}")
+            if data is not None and digest(data) == name:
+                return read_object(data, self.keys)
+        raise Unreadable(f"object {name.hex()}")
 
     def catalogue_record(self, point: Point) -> dict[str, Any]:
         certificate = self.log.certificates[point.generation]
