@@ -23,7 +23,6 @@ from unittest.mock import patch
 
 from recoup.engine.backup import cachefile, leaves, lists, references, source, trunk
 from recoup.engine.backup.run import RunFile, RunSource
-from recoup.engine.records.manifest import SourceKind
 from recoup.engine.format.ids import block_id
 from recoup.engine.format.kinds import BlockKind, Codec, Kind
 from recoup.engine.format.names import object_name
@@ -38,6 +37,7 @@ from recoup.engine.log.follow import Log
 from recoup.engine.maintenance.prune import Wishes, prune
 from recoup.engine.maintenance.repack import repack
 from recoup.engine.records.index import decode_segment, encode_segment
+from recoup.engine.records.manifest import SourceKind
 from recoup.engine.rekey import new_generation
 from recoup.engine.replicate.run import replicate
 from recoup.engine.source.stream import Stream
@@ -51,7 +51,6 @@ from tests.unit.engine.backup.volume import Volume
 
 QUIET = Progress(quiet=True)
 PHRASE = "six words that everybody may guess"
-
 
 
 class Story:
@@ -152,17 +151,22 @@ def tell(story: Story) -> None:
     damage(story, story.home, 0)
     story.check(story.home, 3, good=False)
     healed = heal(story.home, [story.copy], story.vault_id, QUIET, pinned_root=story.root)
-    assert healed.objects and not healed.lost
-    damage(story, story.copy, 1)
+    assert healed.objects
+    assert not healed.lost
+    for number in range(6):
+        damage(story, story.copy, number, areas="d")
     story.check(story.copy, 3, good=False)
+    sources.change_folder(story.mail, 5)
+    story.back_up(story.mail, slot=3)
+    story.replicate()  # what is known to be damaged there is put again: its MIRROR names incarnations
     assert not heal(story.copy, [story.home], story.vault_id, QUIET, pinned_root=story.root).lost
     leaked = new_generation(
         story.open().log, [story.kek], [story.kek, story.phrase, story.offline.recipient, story.hybrid.recipient], leaked=True
     )
     assert leaked.generation == 3
-    sources.change_folder(story.mail, 5)
-    story.back_up(story.mail, slot=4)
     sources.change_folder(story.mail, 6)
+    story.back_up(story.mail, slot=4)
+    sources.change_folder(story.mail, 7)
     story.back_up(story.mail, policy="policy-b", slot=5)
     story.replicate()
     story.open().log.append(Evidence("RestoreDrill", json.dumps({"points": 1, "good": True})), story.open().reader.signer)
@@ -175,8 +179,6 @@ def merge_segments(story: Story) -> None:
     vault = story.open()
     old = list(dict.fromkeys(vault.log.state.segments))
     rows = {}
-
-
 
     keys = tuple(WrappingKey(key) for key in vault.maintenance.index_keys.values())
     opening = Opening(vault.identity.repo_id, story.vault_id, Kind.INDEX, wrapping_keys=keys)
@@ -194,11 +196,12 @@ def merge_segments(story: Story) -> None:
     vault.log.append(Index((sealed.digest,), tuple(old)), vault.maintenance.signer)
 
 
-def damage(story: Story, store: MemoryStore, number: int) -> None:
+def damage(story: Story, store: MemoryStore, number: int, areas: str = "dmx") -> None:
     """Of each area one object rots that both places hold."""
     common = sorted(story.home.objects.keys() & story.copy.objects.keys())
-    for area in "dmx":
-        name = [name for name in common if f"/{area}/" in name and "." not in name][number]
+    for area in areas:
+        names = [name for name in common if f"/{area}/" in name and "." not in name]
+        name = names[number % len(names)]
         store.objects[name] = store.objects[name][:-1] + b"?"
 
 
@@ -218,7 +221,7 @@ def picture(root: Path) -> dict[str, dict[str, Any]]:
             if info.st_nlink > 1:
                 row["sameAs"] = first.setdefault(info.st_ino, name)
         elif letter == "l":
-            row["target"] = os.readlink(path)
+            row["target"] = str(path.readlink())
         names = os.listxattr(path, follow_symlinks=False)
         if names:
             row["xattrs"] = {key: os.getxattr(path, key, follow_symlinks=False).hex() for key in sorted(names)}
@@ -247,7 +250,7 @@ def write(story: Story, target: Path) -> None:
         "passphrase": PHRASE,
     }
     (target / "keys.json").write_text(json.dumps(keys, indent=1) + "\n")
-    points = {}
+    points: dict[str, dict[str, Any]] = {}
     for store, where in ((story.home, "home"), (story.copy, "copy")):
         for manifest in story.open(store).log.state.commits:
             points.setdefault(manifest.hex(), {"at": [], "content": story.points[manifest.hex()]})["at"].append(where)
@@ -263,6 +266,7 @@ def main() -> None:
         patch.object(lists, "_CHUNKS_LEAST", 1),
         patch.object(lists, "_CHUNKS_MOST", 2),
         patch.object(references, "LEAF_ROWS", 4),
+        patch.object(references, "FANOUT", 3),
         patch.object(references, "SHARD_MEMBERS", 8),
         patch.object(cachefile, "NODE_RECORDS", 2),
         patch.object(leaves, "XATTR_INLINE", 256),

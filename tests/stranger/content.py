@@ -69,7 +69,7 @@ class Recovered:
             for child in ids(record[1]):
                 yield from self._below(child)
             return
-        companion = unpack(self.block(record[0], CONTENT)) if record[0] else [0, b"", [], b""]
+        companion: list[Any] = unpack(self.block(record[0], CONTENT)) if record[0] else [0, b"", [], b""]
         blocks, contents = ids(companion[1]), iter(companion[2])
         path: Path = ()
         for keep, rest, entries in record[1]:

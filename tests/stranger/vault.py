@@ -121,7 +121,7 @@ class Log:
     opened: dict[bytes, dict[int, bytes]] = field(default_factory=dict)
     aborted: dict[bytes, int] = field(default_factory=dict)
     points: dict[bytes, Point] = field(default_factory=dict)
-    healed: dict[bytes, set[int]] = field(default_factory=dict)
+    known: dict[bytes, set[int]] = field(default_factory=dict)
     location: bytes = b""
     previous: bytes = bytes(32)
     skipped: int = 0
@@ -200,9 +200,9 @@ def _apply(log: Log, type_: int, seq: int, generation: int, body: dict[str, Any]
         point = log.points[body["point"]]
         point.object_set, point.refs = body["object_set"], body["refs"]
         point.incarnations |= {ref[0]: ref[1] for ref in body["incarnations"]}
-    elif type_ == 17:
-        for name, incarnation in body["objects"]:
-            log.healed.setdefault(name, set()).add(incarnation)
+    if type_ in {6, 14, 17}:
+        for name, incarnation in body.get("objects") or body.get("incarnations", ()):
+            log.known.setdefault(name, set()).add(incarnation)
 
 
 class Vault:
@@ -226,8 +226,8 @@ class Vault:
         return derive(self.secrets[generation]["writer_root"], b"rcp1/id")
 
     def object(self, area: str, name: bytes, incarnation: int = 0) -> SealedObject:
-        """Healed incarnations first, from the highest."""
-        for k in [*sorted(self.log.healed.get(name, ()), reverse=True), incarnation]:
+        """The highest incarnation that any entry names, and whose bytes match."""
+        for k in [*sorted(self.log.known.get(name, ()), reverse=True), incarnation]:
             data = self.get(f"v/{self.id.hex()}/{area}/{name.hex()[:2]}/{name.hex()}{f'.{k}' if k else ''}")
             if data is not None and digest(data) == name:
                 return read_object(data, self.keys)

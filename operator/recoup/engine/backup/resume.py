@@ -93,7 +93,7 @@ def earlier_attempts(log: Log, keys: WriterKeys, readback: ReadBack, session: by
         lists = [digest for one in state.condemned.values() if one.seq > begun for digest in one.body.lists]
         lists += [digest for one in state.swept.values() if one.seq > begun for digest in one.body.lists]
         try:
-            barred |= {row.object for row in StoredSets(log.store, state.vault_id).listed(lists)}
+            barred |= {row.object for row in StoredSets(log.store, state.vault_id, state).listed(lists)}
         except Integrity as error:
             _log.warning("what is to be swept cannot be read, everything is sent again: %s", error)
             segments = []

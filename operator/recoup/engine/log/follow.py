@@ -66,7 +66,7 @@ class Log:
         """
         self.store = store
         self.state = state if state is not None else LogState(vault_id, root_public)
-        self._sets = sets if sets is not None else StoredSets(store, vault_id)
+        self._sets = sets if sets is not None else StoredSets(store, vault_id, self.state)
         self._vault_id = vault_id
         self._clock = clock
         self._pause = pause

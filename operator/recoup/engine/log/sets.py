@@ -40,8 +40,9 @@ class Sets(Protocol):
 class StoredSets:
     """Sets of one vault as they stand in a store. Raises what the store raises, and Integrity for what is missing or damaged."""
 
-    def __init__(self, store: Store, vault_id: bytes) -> None:
-        self._store, self._vault = store, vault_id
+    def __init__(self, store: Store, vault_id: bytes, facts: Facts | None = None) -> None:
+        """`facts`: what that location's log says of healed objects; None if `store` finds those by itself (engine/places.py)."""
+        self._store, self._vault, self._facts = store, vault_id, facts
 
     def needed(self, commit: Committed) -> Iterator[Key]:
         body = commit.body
@@ -66,14 +67,23 @@ class StoredSets:
         return self._get(ref, MAX_SET_BYTES)
 
     def _get(self, ref: ObjectRef, limit: int) -> bytes:
-        name = object_name(self._vault, "x", ref.digest, ref.incarnation)
-        try:
-            data = self._store.get(name, limit)
-        except NotFound as error:
-            raise Integrity(f"object {name} is missing at {self._store.url}", reason="ObjectMissing") from error
-        if digest_of(data) != ref.digest:
-            raise Integrity(f"object {name} at {self._store.url} is damaged", reason="DigestMismatch")
-        return data
+        """From its healed incarnations first, from the highest; what is wrong with `ref` itself if none is good."""
+        failure: Integrity | None = None
+        for candidate in self._facts.candidates(ref) if self._facts is not None else (ref,):
+            name = object_name(self._vault, "x", ref.digest, candidate.incarnation)
+            try:
+                data = self._store.get(name, limit)
+            except NotFound:
+                failure = Integrity(f"object {name} is missing at {self._store.url}", reason="ObjectMissing")
+                continue
+            except Integrity as error:
+                failure = error
+                continue
+            if digest_of(data) == ref.digest:
+                return data
+            failure = Integrity(f"object {name} at {self._store.url} is damaged", reason="DigestMismatch")
+        assert failure is not None, "an object stands at least where its entry says"
+        raise failure
 
 
 def collision(state: Facts, body: Body, sets: Sets) -> str | None:

@@ -63,7 +63,7 @@ class _Condemned:
 
 def look(store: Store, state: Facts, keys: MaintenanceKeys, due: set[int], pool: Executor, progress: Progress, *, put: bool) -> Look:
     """Look once. `due`: seqs of CONDEMNs to prepare. Raises Integrity if anything that says what is live cannot be read."""
-    sets = StoredSets(store, state.vault_id)
+    sets = StoredSets(store, state.vault_id, state)
     progress.start("reading sets")
     live, forgotten = live_digests(sets, state, pool), forgotten_digests(sets, state, pool)
     live.add(unfinished_digests(store, state, keys))

@@ -122,7 +122,7 @@ class _Run:
     def __init__(self, log: Log, keys: MaintenanceKeys, wishes: Wishes, progress: Progress, now: int, pool: Executor) -> None:
         self._log, self._keys, self._wishes, self._progress, self._now, self._pool = log, keys, wishes, progress, now, pool
         self._signer = keys.signer
-        self._sets = StoredSets(log.store, log.state.vault_id)
+        self._sets = StoredSets(log.store, log.state.vault_id, log.state)
         self._result = Pruned()
 
     def run(self) -> Pruned:

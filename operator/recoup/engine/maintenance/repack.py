@@ -60,7 +60,7 @@ def repack(unlocked: Unlocked, waste: float, progress: Progress, *, dry_run: boo
         progress.start("reading refs", files_total=len(log.state.commits))
         mine = [commit for commit in log.state.commits.values() if keys.builds_on(commit.generation)]
         points = [open_point(unlocked, commit) for commit in mine]
-        sets, objects = StoredSets(log.store, log.state.vault_id), Objects(log.store, unlocked.reader)
+        sets, objects = StoredSets(log.store, log.state.vault_id, log.state), Objects(log.store, unlocked.reader)
         use = used_blocks(points, sets)
         progress.start("judging packs", files_total=len(use.packs))
         for _ in judge_packs(use, objects, waste):

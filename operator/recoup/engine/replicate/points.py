@@ -31,7 +31,7 @@ class PointCopier:
         """`source` and `target` hand out objects that match their digests, wherever they stand there."""
         self._theirs, self._mine, self._copier, self._progress = theirs, mine, copier, progress
         self._sets = SetReader(theirs.vault_id, source, target)  # what a point needs here was read when it was copied from there
-        self._swept = StoredSets(target, theirs.vault_id)
+        self._swept = StoredSets(target, theirs.vault_id, mine)
         self._latest: dict[tuple[str, str], list[bytes]] = {}
         self._newest = b""
         for point in mine.commits:
