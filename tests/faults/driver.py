@@ -29,6 +29,7 @@ from tests.faults.lagging_watch import LaggingWatch, steady_clock
 from tests.faults.world import Object, World
 
 RESYNC = 600.0
+HOME = "frankfurt"
 AROUND = Surroundings(image="recoup:test", cluster_uid="cluster-1")
 
 
@@ -43,6 +44,7 @@ class BucketView:
     world: World
     outage: RecoupError | None = None
     reads: int = 0
+    held: dict[tuple[str, str], Catalogue] = field(default_factory=dict)
 
     def has_keys(self, vault: str) -> bool:
         try:
@@ -59,7 +61,13 @@ class BucketView:
         self.reads += 1
         if self.outage is not None:
             raise self.outage
-        return Catalogue(vault=vault, fingerprint="f" * 64, points=tuple(self.world.points))
+        name = location["metadata"]["name"]
+        points = self.world.points if name == HOME else self.world.copies.get(name, [])
+        self.held[name, vault] = Catalogue(vault=vault, fingerprint="f" * 64, points=tuple(points))
+        return self.held[name, vault]
+
+    def known_at(self, location: str, vault: str) -> Catalogue | None:
+        return self.held.get((location, vault))
 
 
 @dataclass

@@ -27,7 +27,7 @@ def test_every_selected_volume_is_stored_and_nothing_stays_behind(binding: str) 
     assert condition(status, "Ready")["reason"] == "RecoveryPointStored"
     assert {volume["state"] for volume in status["volumes"]} == {"Stored"}
     assert sorted(point.id for point in world.points) == ["content of data-0", "content of data-1"]
-    assert status["summary"] == {"volumes": "2/2", "size": "34", "stored": "34"}
+    assert status["summary"] == {"volumes": "2/2", "size": "34", "stored": "34", "copies": "1/1"}
     assert status["copies"][0]["state"] == "Complete"
     assert condition(status, "Reconciling") == {}
     assert_nothing_of_ours(world, disks=2)

@@ -49,6 +49,8 @@ class World:
     cuts: dict[str, str] = field(default_factory=dict)
     """Snapshot handle → what is in it."""
     points: list[Point] = field(default_factory=list)
+    copies: dict[str, list[Point]] = field(default_factory=dict)
+    """MIRRORs by the name of the location that they are at."""
     mover: Mover | None = None
     snapshots_work: bool = True
     snapshot_error: str = ""

@@ -17,6 +17,10 @@ PLURAL = "backupsnapshots"
 
 CAPTURED = "Captured"
 STORED = "Stored"
+REPLICATED = "Replicated"
+
+MAX_COPIES = 16
+"""Bound of status.copies: those of the policy's locations, and those that locations of earlier hold."""
 
 
 class Trigger(StrEnum):
@@ -85,13 +89,20 @@ class SnapshotVolume(Status, frozen=True):
 
 
 class CopyState(StrEnum):
+    """Writing: the run is under way. Pending: nothing of it is there yet. Complete: every volume of the run is committed there.
+
+    Incomplete: some are not. Forgotten: it was there, and the location's retention let it go.
+    """
+
     WRITING = "Writing"
+    PENDING = "Pending"
     COMPLETE = "Complete"
     INCOMPLETE = "Incomplete"
+    FORGOTTEN = "Forgotten"
 
 
 class Copy(Status, frozen=True):
-    """The recovery point at one location. Complete: every volume of the run is committed there."""
+    """The recovery point at one location; `at`: when its last volume was committed or copied there."""
 
     location: str
     state: CopyState
@@ -114,6 +125,7 @@ class SnapshotSummary(Status, frozen=True):
     volumes: str
     size: str | None = None
     stored: str | None = None
+    copies: str | None = None
 
 
 class BackupSnapshotStatus(Status, frozen=True):

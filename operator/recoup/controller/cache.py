@@ -94,6 +94,12 @@ class Cache:
         entry: Entry | None = shelf.entries.get((namespace, name)) if shelf else None
         return dict(entry.labels) if entry else {}
 
+    def uid(self, resource: Resource, namespace: str | None, name: str) -> str:
+        """The uid of an object as last seen, "" if it is not known."""
+        shelf = self._shelves.get(resource)
+        entry = shelf.entries.get((namespace or "", name)) if shelf else None
+        return entry.uid if entry else ""
+
     def select(self, resource: Resource, namespace: str | None, labels: str) -> list[Object] | None:
         """All that match by name, or None if the answer can't be known from here."""
         shelf = self._shelves.get(resource)

@@ -27,7 +27,7 @@ from recoup.controller.metrics import Metrics
 from recoup.controller.points import to_point
 from recoup.controller.resources import SECRET
 from recoup.errors import Denied, KeyUnavailable, RecoupError, Retryable
-from recoup.plan.observed import Catalogue, Ticket
+from recoup.plan.observed import Catalogue, Point, Ticket
 from recoup.typeinfo import build_type_info
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class _Place:
     looked: tuple[float, str | None] | None = None
     listed: tuple[float, tuple[str, ...]] | None = None
     heads: dict[str, int] = field(default_factory=dict)
+    """By vault, how far its log was read for the catalogue that is held."""
     failures: int = 0
     closed_until: float = 0.0
     last_error: RecoupError | None = None
@@ -68,13 +69,17 @@ class Catalogues:
 
     def __init__(
         self, kube: Kube, *, namespace: str, open_store: OpenStore, redactor: Redactor, metrics: Metrics, clock: Callable[[], float],
-        turned: Callable[[str], None] = lambda _name: None,
+        turned: Callable[[str], None] = lambda _name: None, news: Callable[[tuple[Point, ...]], None] = lambda _points: None,
     ) -> None:  # fmt: skip
-        """`turned` is told the name of a location that stopped answering, or answers again: its conditions are due."""
+        """`turned` is told the name of a location that stopped answering, or answers again: its conditions are due.
+
+        `news` is told the points that came, went or changed at a location since its catalogue was last read, at first all of them.
+        """
         self._kube, self._namespace, self._open_store = kube, namespace, open_store
         self._redactor, self._metrics, self._clock = redactor, metrics, clock
-        self._turned = turned
+        self._turned, self._news = turned, news
         self._places: dict[str, _Place] = {}
+        self._by_name: dict[str, _Place] = {}
         self._secrets: dict[str, tuple[float, dict[str, str]]] = {}
         self._maintained: dict[str, float] = {}
         self._adopted: set[str] = set()
@@ -148,6 +153,12 @@ class Catalogues:
         found = self._place(location["metadata"]["uid"]).catalogues.get(vault)
         return found[1] if found is not None else None
 
+    def known_at(self, location: str, vault: str) -> Catalogue | None:
+        """The same as `known` for the location of this name."""
+        place = self._by_name.get(location)
+        known = place.catalogues.get(vault) if place is not None else None
+        return known[1] if known is not None else None
+
     def _guarded(self, where: BackupLocation, call: Callable[[_Place], T]) -> T:
         place = self._place(where.metadata.uid)
         if place.last_error is not None and self._clock() < place.closed_until:
@@ -177,14 +188,17 @@ class Catalogues:
         found = _engine().read_catalogue(store, bytes.fromhex(vault), keys, cursor if known == opened_with else None)
         place.cursors[vault] = (opened_with, found.cursor)
         before = place.catalogues.get(vault)
-        if before is not None and cursor is found.cursor and place.heads.get(vault) == found.next_seq:
-            place.catalogues[vault] = (started, before[1])
+        if before is not None and cursor is found.cursor and place.heads.get(vault, 0) >= found.next_seq:  # another thread may be faster
+            place.catalogues[vault] = (max(started, before[0]), before[1])
             return before[1]
-        place.heads[vault] = found.next_seq
         points = tuple(point for entry in found.points if (point := to_point(entry)) is not None)
         locked = any(entry.record is None and entry.generation not in keys.meta_keys for entry in found.points)
-        catalogue = Catalogue(vault=vault, fingerprint=found.fingerprint, points=points, locked=locked)
-        place.catalogues[vault] = (started, catalogue)
+        catalogue = Catalogue(
+            vault=vault, fingerprint=found.fingerprint, points=points, locked=locked, forgotten=found.forgotten, revision=found.revision
+        )  # fmt: skip
+        place.catalogues[vault], place.heads[vault] = (started, catalogue), found.next_seq
+        self._by_name[where.metadata.name] = place
+        self._news(changed_points(before[1] if before is not None else None, catalogue))
         return catalogue
 
     def _store(self, place: _Place, where: BackupLocation) -> Store:
@@ -254,6 +268,13 @@ class Catalogues:
         place.last_error = error
         if place.failures >= OPENS_AFTER:
             place.closed_until = self._clock() + min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (place.failures - OPENS_AFTER))
+
+
+def changed_points(before: Catalogue | None, after: Catalogue) -> tuple[Point, ...]:
+    """What came, went, or reads otherwise than before."""
+    old, new = before.live if before is not None else {}, after.live
+    gone = [point for manifest, point in old.items() if manifest not in new]
+    return (*gone, *(point for manifest, point in new.items() if old.get(manifest) != point))
 
 
 def _engine() -> ModuleType:

@@ -5,6 +5,7 @@ Mostly from the cache; where absence would have a snapshot taken, or `sure` is a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from msgspec import structs
@@ -47,7 +48,7 @@ class SnapshotReconciler:
         status = decode(BackupSnapshot, obj).status
         if status.completed_at is not None:
             self._seats.ask(run_key(obj), obj["metadata"]["uid"], ())
-            return self._observe_rest(reader, obj)
+            return self._observe_rest(reader, obj, status)
         if status.run is None and not obj["metadata"].get("deletionTimestamp"):
             return structs.replace(self._observe_beginning(reader, obj, now), failures=known)
         observed = self._observe_work(reader, obj, status, now)
@@ -60,13 +61,29 @@ class SnapshotReconciler:
         observed = structs.replace(observed, failures=known)
         return structs.replace(observed, seats=self._seats.ask(run_key(obj), obj["metadata"]["uid"], movers_wanted(observed, now)))
 
-    def _observe_rest(self, reader: Reader, obj: Object) -> SnapshotObserved:
-        """After the end only children that are left matter."""
+    def _observe_rest(self, reader: Reader, obj: Object, status: BackupSnapshotStatus) -> SnapshotObserved:
+        """After the end only children that are left matter, and what the logs of its vault say of the recovery point.
+
+        The logs are not read here but for policies and runs; the snapshots are looked at when one of them brought news.
+        """
         children = reader.children(obj["metadata"]["uid"], CHILDREN)
         if children:
             children += reader.contents_of([child for child in children if child["kind"] == VOLUME_SNAPSHOT.kind], children)
         location = reader.optional(LOCATION, None, location_name(obj, None)) if children else None
-        return SnapshotObserved(snapshot=obj, around=reader.around, children=children, location=location)
+        policies = reader.kube.list(POLICY, obj["metadata"]["namespace"])  # a list, because that one is gone need not be asked each time
+        policy = next((item for item in policies if item["metadata"]["name"] == obj["spec"]["policyRef"]["name"]), None)
+        known = {copy.location for copy in status.copies}
+        names = known | {item["name"] for item in (policy["spec"]["locations"] if policy else ())}
+        held = {name: self._catalogues.known_at(name, status.vault) for name in sorted(names)} if status.vault else {}
+        return SnapshotObserved(
+            snapshot=obj,
+            around=reader.around,
+            policy=policy,
+            children=children,
+            location=location,
+            locations=_found(reader, names - known),
+            catalogues={name: catalogue for name, catalogue in held.items() if catalogue is not None},
+        )
 
     def _observe_beginning(self, reader: Reader, obj: Object, now: datetime) -> SnapshotObserved:
         """Before the run is settled it has no child: what decides is the policy, its location, and the vault's keys."""
@@ -82,6 +99,7 @@ class SnapshotReconciler:
             namespace=namespace,
             policy=policy,
             location=location,
+            locations=_found(reader, {item["name"] for item in policy["spec"]["locations"][1:]} if policy else ()),
             claims=reader.claims(own),
             keys_jobs=keys.jobs if not keys.ready else (),
             vault_ready=keys.ready,
@@ -151,6 +169,11 @@ class SnapshotReconciler:
             uid: self._catalogues.ticket(vault, policy_uid=status.policy_uid or "", slot=slot, snapshot_uid=metadata["uid"], claim_uid=uid)
             for uid in uids
         }
+
+
+def _found(reader: Reader, names: Iterable[str]) -> dict[str, Object]:
+    """The BackupLocations of these names that exist."""
+    return {name: found for name in sorted(names) if (found := reader.optional(LOCATION, None, name)) is not None}
 
 
 def _all_at_work(status: BackupSnapshotStatus, observed: SnapshotObserved, now: datetime) -> bool:

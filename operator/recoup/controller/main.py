@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from recoup.controller.apply import apply_action
@@ -29,8 +29,9 @@ from recoup.controller.resources import LOCATION, NAMESPACE, POLICY, RESTORE, SN
 from recoup.controller.runtime import Parts, Runtime
 from recoup.controller.seats import Seats
 from recoup.controller.sweep import Sweep
+from recoup.controller.watch import SETTLE
 from recoup.controller.worker import Reconciler, Worker
-from recoup.plan.observed import MoverLimits, Surroundings
+from recoup.plan.observed import MoverLimits, Point, Surroundings
 from recoup.settings import Settings
 
 LEASE_TIMING = LeaseTiming(duration=20, renew_within=12.0, every=4.0)
@@ -50,6 +51,7 @@ def build_runtime(settings: Settings, *, open_store: OpenStore, redactor: Redact
     catalogues = Catalogues(
         kube, namespace=settings.system_namespace, open_store=open_store, redactor=redactor, metrics=metrics, clock=time.monotonic,
         turned=lambda name: queue.add(Key(LOCATION.kind, "", name)),
+        news=lambda points: wake_snapshots(points, cache, queue),
     )  # fmt: skip
     lease = build_lease(api, settings) if settings.leader_election else None
     worker = Worker(
@@ -83,6 +85,13 @@ def build_reconcilers(reader: Reader, catalogues: Catalogues, ledger: FailureLed
         SNAPSHOT.kind: SnapshotReconciler(reader, catalogues, ledger, seats),
         RESTORE.kind: RestoreReconciler(reader, catalogues, ledger),
     }
+
+
+def wake_snapshots(points: Iterable[Point], cache: Cache, queue: DelayingQueue[Key]) -> None:
+    """Have the BackupSnapshots of these recovery points say how their copies stand. What a mover wrote only helps to find them."""
+    for namespace, name, uid in {(point.source.namespace, point.snapshot, point.snapshot_uid) for point in points}:
+        if uid and cache.uid(SNAPSHOT, namespace, name) == uid:
+            queue.add(Key(SNAPSHOT.kind, namespace, name), SETTLE)
 
 
 def build_lease(kube: Kube, settings: Settings) -> Lease:

@@ -27,12 +27,12 @@ class _Source(ClaimRecord, frozen=True, kw_only=True, rename="camel"):
 def to_point(entry: engine.Point) -> Point | None:
     """One recovery point; None if the time it stands for is not known at all."""
     record = entry.record
-    taken_at = _time(entry.slot) or (datetime.fromtimestamp(record.finished / 1000, UTC) if record else None)
+    taken_at = _time(entry.slot) or (_milliseconds(record.finished) if record else None)
     if taken_at is None:
         return None
     point = Point(
         id=entry.id, session=entry.session, manifest=entry.id, taken_at=taken_at, policy_uid=entry.policy_uid,
-        source=ClaimRecord(persistent_volume_claim_uid=entry.pvc_uid),
+        source=ClaimRecord(persistent_volume_claim_uid=entry.pvc_uid), here_at=_milliseconds(entry.here_at), revision=entry.revision,
     )  # fmt: skip
     if record is None:
         return point
@@ -59,6 +59,14 @@ def _source(text: str, claim_uid: str) -> ClaimRecord:
     except msgspec.DecodeError:
         source = ClaimRecord()
     return structs.replace(source, persistent_volume_claim_uid=claim_uid or source.persistent_volume_claim_uid)
+
+
+def _milliseconds(stamp: int) -> datetime | None:
+    """A time that a mover wrote: anything may stand there."""
+    try:
+        return datetime.fromtimestamp(stamp / 1000, UTC) if stamp else None
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _time(text: str) -> datetime | None:

@@ -6,6 +6,7 @@ opens catalogue records and nothing else; it never reads a manifest or content.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -73,6 +74,10 @@ class Point:
     """Milliseconds, by the verifier's clock, of the newest ATTEST."""
     judgement: Judgement | None = None
     """What verifications and drills at this location say of it; None if there was none."""
+    here_at: int = 0
+    """Milliseconds, by its appender's clock, of the COMMIT or MIRROR in this location's log."""
+    revision: str = ""
+    """Stands for what may change about a point, and has to reach its copies: the object set, which repacking renews, and the pin."""
 
 
 @dataclass(slots=True)
@@ -102,6 +107,10 @@ class Catalogue:
     """The newest runs of `recoup verify` at this location, the newest last."""
     drills: tuple[Drill, ...] = ()
     location_id: str = ""
+    forgotten: frozenset[str] = frozenset()
+    """Ids of the points that were here and were forgotten."""
+    revision: str = ""
+    """Stands for what concerns the vault as a whole and has to reach its copies: keyrings, descriptor, owners."""
 
 
 def read_catalogue(store: Store, vault_id: bytes, keys: MetaKeys, cursor: Cursor | None = None) -> Catalogue:
@@ -116,6 +125,8 @@ def read_catalogue(store: Store, vault_id: bytes, keys: MetaKeys, cursor: Cursor
         return Catalogue(
             identity.fingerprint, points, state.next_seq, state.invalid, state.squatted, breaks, cursor,
             tuple(judged.verifications), tuple(judged.drills), state.location_id.hex(),
+            forgotten=frozenset(manifest.hex() for manifest in state.forgotten if manifest not in state.commits),
+            revision=_revision_of(state),
         )  # fmt: skip
 
 
@@ -136,7 +147,7 @@ def points_of(state: LogState, keys: MetaKeys, known: dict[bytes, Point] | None 
     for gone in [manifest for manifest in opened if manifest not in state.commits]:
         del opened[gone]
     verdicts = (Judged() if judged is None else judged).follow(state).points
-    return tuple(_with_verdict(opened[manifest], verdicts.get(manifest)) for manifest in state.commits)
+    return tuple(_as_of_now(opened[manifest], committed, state, verdicts.get(manifest)) for manifest, committed in state.commits.items())
 
 
 def sign_ticket(keys: CatalogueKeys, policy_uid: str, slot: str, pvc_uid: str, session: bytes) -> str:
@@ -158,8 +169,19 @@ def _open(committed: Committed, keys: MetaKeys) -> Point:
     return Point(body.manifest.hex(), body.session.hex(), committed.seq, committed.generation, policy, slot, pvc, record)
 
 
-def _with_verdict(point: Point, verdict: Judgement | None) -> Point:
+def _as_of_now(point: Point, committed: Committed, state: LogState, verdict: Judgement | None) -> Point:
+    """The point with what later entries said of it."""
+    pin = state.pinned.get(committed.body.manifest)
+    revision = committed.body.object_set.hex()[:16] + ("" if pin is None else f" {pin.body.reason}")
+    here_at = committed.time if committed.mirrored_at is None else committed.mirrored_at
     if verdict is None:
-        return point
+        return replace(point, here_at=here_at, revision=revision)
     at = None if verdict.attested_at is None else round(verdict.attested_at * 1000)
-    return replace(point, verified_level=verdict.highest, verified_at=at, judgement=replace(verdict))
+    return replace(
+        point, here_at=here_at, revision=revision, verified_level=verdict.highest, verified_at=at, judgement=replace(verdict)
+    )  # fmt: skip
+
+
+def _revision_of(state: LogState) -> str:
+    facts = (sorted(state.keyrings.items()), state.descriptor, sorted(state.adopted.items()))
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

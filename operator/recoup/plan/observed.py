@@ -6,6 +6,7 @@ catalogue is read after the Jobs and Pods, so that a Job seen as finished has ha
 """
 
 from datetime import datetime
+from functools import cached_property
 
 from msgspec import Struct
 
@@ -107,10 +108,14 @@ class Point(Struct, frozen=True, kw_only=True):
     """Bytes that a restore writes."""
     duration: float = 0.0
     errors: int = 0
+    here_at: datetime | None = None
+    """When it was committed at this location, or mirrored to it, by the clock of the mover that did."""
+    revision: str = ""
+    """Stands for what may change about it and has to reach its copies."""
 
 
-class Catalogue(Struct, frozen=True, kw_only=True):
-    """One vault's list of recovery points, read to the head of its log in this very look.
+class Catalogue(Struct, frozen=True, kw_only=True, dict=True):
+    """One vault's list of recovery points at one location, read to the head of its log.
 
     locked: some are of a key generation that is younger than the keys at hand.
     """
@@ -119,6 +124,15 @@ class Catalogue(Struct, frozen=True, kw_only=True):
     fingerprint: str = ""
     points: tuple[Point, ...] = ()
     locked: bool = False
+    forgotten: frozenset[str] = frozenset()
+    """Manifests that were here and were forgotten: the location's retention let them go."""
+    revision: str = ""
+    """Stands for what concerns the vault as a whole and has to reach its copies."""
+
+    @cached_property
+    def live(self) -> dict[str, Point]:
+        """The points by manifest."""
+        return {point.manifest: point for point in self.points}
 
 
 class Ticket(Struct, frozen=True):
@@ -153,6 +167,8 @@ class SnapshotObserved(Struct, frozen=True, kw_only=True):
     vault_ready: the Secret catalogue-<vault> exists in the system namespace; the keys Job writes it last.
     tickets: by PVC uid, for every claim in `claims` and every volume in status.volumes; empty until vault_ready.
     catalogue: None if it was not read (needs_catalogue said no, or it could not be read: then `catalogue_failure`).
+    locations: by name, the BackupLocations of the policy as far as the ledger has to learn of them.
+    catalogues: by location name, of a run that is over: what memory holds of its vault there; without an entry, nothing was read yet.
     progress: by Pod name, for running mover Pods.
     warnings: by uid, the message of the newest Warning Event about a Pod, PVC or VolumeSnapshot among the children.
     failures: the last API error per object of this owner, dropped once the write succeeded.
@@ -175,6 +191,8 @@ class SnapshotObserved(Struct, frozen=True, kw_only=True):
     tickets: dict[str, Ticket] = {}
     catalogue: Catalogue | None = None
     catalogue_failure: ApiFailure | None = None
+    locations: dict[str, Object] = {}
+    catalogues: dict[str, Catalogue] = {}
     progress: dict[str, Progress] = {}
     warnings: dict[str, str] = {}
     failures: dict[FailureKey, ApiFailure] = {}

@@ -10,12 +10,14 @@ from datetime import datetime
 import msgspec
 
 from recoup.api.backuplocation import BackupLocation
+from recoup.api.backuppolicy import BackupPolicy
 from recoup.api.backupsnapshot import KIND, BackupSnapshot, BackupSnapshotStatus
 from recoup.api.objects import decode, encode
 from recoup.plan.access import Refusal
 from recoup.plan.actions import Action, Object, Plan
 from recoup.plan.budgets import Request
 from recoup.plan.capture import Terms, release
+from recoup.plan.copies import renew_copies
 from recoup.plan.objects.identity import Owner
 from recoup.plan.observed import SnapshotObserved
 from recoup.plan.outcome import is_passing, note_outcome
@@ -101,9 +103,18 @@ def _plan_run(observed: SnapshotObserved, snapshot: BackupSnapshot, now: datetim
 def _described(
     observed: SnapshotObserved, snapshot: BackupSnapshot, status: BackupSnapshotStatus, now: datetime, *, cleaning: bool
 ) -> BackupSnapshotStatus:
-    location = decode(BackupLocation, observed.location) if observed.location else None
     namespace, generation = snapshot.metadata.namespace or "", snapshot.metadata.generation
-    return describe_run(status, location=location, namespace=namespace, now=now, generation=generation, cleaning=cleaning)
+    if status.completed_at is not None:
+        status = _renewed(observed, status, now)
+    return describe_run(status, namespace=namespace, now=now, generation=generation, cleaning=cleaning)
+
+
+def _renewed(observed: SnapshotObserved, status: BackupSnapshotStatus, now: datetime) -> BackupSnapshotStatus:
+    """What the logs say of a recovery point after its run: the part of the status that still changes."""
+    policy = decode(BackupPolicy, observed.policy) if observed.policy is not None else None
+    wanted = tuple(item.name for item in policy.spec.locations) if policy and policy.metadata.uid == status.policy_uid else ()
+    locations = {name: decode(BackupLocation, location) for name, location in observed.locations.items()}
+    return msgspec.structs.replace(status, copies=renew_copies(status, wanted, locations, observed.catalogues, now))
 
 
 def _owner(snapshot: BackupSnapshot) -> Owner:

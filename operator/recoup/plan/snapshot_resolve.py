@@ -17,6 +17,7 @@ from recoup.api.names import vault_id
 from recoup.api.objects import decode
 from recoup.plan.access import Refusal, check_namespace
 from recoup.plan.actions import Action, Object
+from recoup.plan.copies import first_copies
 from recoup.plan.observed import SnapshotObserved
 from recoup.plan.selection import missing_claims, select_claims
 from recoup.plan.vault_keys import provide_keys
@@ -127,7 +128,9 @@ def _settle(observed: SnapshotObserved, policy: BackupPolicy, location: BackupLo
         )
         for name in missing_claims(policy.spec.selector, observed.claims)
     ]
+    locations = {name: decode(BackupLocation, found) for name, found in observed.locations.items()}
     return BackupSnapshotStatus(
+        copies=first_copies(policy, {location.metadata.name: location} | locations) if selected or absent else (),
         policy_uid=policy.metadata.uid,
         location=location.metadata.name,
         vault=vault,

@@ -7,13 +7,10 @@ from datetime import datetime
 
 import msgspec
 
-from recoup.api.backuplocation import BackupLocation
 from recoup.api.backupsnapshot import (
     CAPTURED,
     STORED,
     BackupSnapshotStatus,
-    Copy,
-    CopyState,
     SnapshotSummary,
     SnapshotVolume,
     VolumeState,
@@ -29,6 +26,7 @@ from recoup.api.conditions import (
 from recoup.api.durations import to_duration
 from recoup.api.quantities import to_quantity
 from recoup.plan.access import Refusal
+from recoup.plan.copies import count_copies, judge_replicated, settle_copies
 from recoup.plan.outcome import CLEANING_IS_QUIET
 
 WAITING_FOR_SEAT = "WaitingForMoverSlot"
@@ -69,26 +67,24 @@ def refused_status(status: BackupSnapshotStatus, refusal: Refusal, *, final: boo
 _NEEDS_A_PERSON = frozenset({"PolicyNotFound", "LocationNotFound", "NamespaceNotAllowed", "KeyUnavailable", "NotAtomic"})
 
 
-def describe_run(
-    status: BackupSnapshotStatus, *, location: BackupLocation | None, namespace: str, now: datetime, generation: int, cleaning: bool
-) -> BackupSnapshotStatus:
+def describe_run(status: BackupSnapshotStatus, *, namespace: str, now: datetime, generation: int, cleaning: bool) -> BackupSnapshotStatus:
     """Conditions and columns for the volumes as they stand. `cleaning`: some of our objects still exist."""
     over = is_over(status)
     taken = min((volume.captured_at for volume in status.volumes if volume.captured_at), default=None)
     completed = status.completed_at or (now.replace(microsecond=0) if over else None)
+    status = msgspec.structs.replace(status, completed_at=completed, copies=settle_copies(status, completed))
     conditions = _conditions(status, namespace=namespace, now=now, generation=generation)
     if over and cleaning and completed is not None and now - completed >= CLEANING_IS_QUIET:
         message = "the run is over, and its volume snapshots, volumes and Jobs are being removed"
         conditions = set_condition(conditions, RECONCILING, True, "CleaningUp", message, now=now, generation=generation)
+    conditions = judge_replicated(conditions, status, now=now, generation=generation)
     return msgspec.structs.replace(
         status,
         observed_generation=generation,
         conditions=conditions,
         taken_at=taken,
-        completed_at=completed,
         duration=to_duration(completed - status.started_at) if completed and status.started_at else None,
-        copies=_copies(status, location, completed),
-        summary=_summary(status.volumes),
+        summary=_summary(status),
     )
 
 
@@ -148,24 +144,12 @@ def _stored_message(stored: list[SnapshotVolume]) -> str:
     return f"{message}; {unread} paths could not be read, see status.volumes" if unread else message
 
 
-def _copies(status: BackupSnapshotStatus, location: BackupLocation | None, completed: datetime | None) -> tuple[Copy, ...]:
-    if status.location is None or not status.volumes:
-        return ()
-    if completed is None:
-        state = CopyState.WRITING
-    else:
-        whole = all(volume.state is VolumeState.STORED for volume in status.volumes)
-        state = CopyState.COMPLETE if whole else CopyState.INCOMPLETE
-    before = next((copy for copy in status.copies if copy.location == status.location), None)
-    provider = location.spec.provider if location else (before.provider if before else None)
-    region = location.spec.region if location else (before.region if before else None)
-    return (Copy(location=status.location, state=state, provider=provider, region=region, at=completed),)
-
-
-def _summary(volumes: tuple[SnapshotVolume, ...]) -> SnapshotSummary:
+def _summary(status: BackupSnapshotStatus) -> SnapshotSummary:
+    volumes = status.volumes
     stored = [volume for volume in volumes if volume.state is VolumeState.STORED]
     return SnapshotSummary(
         volumes=f"{len(stored)}/{len(volumes)}",
         size=to_quantity(sum(volume.bytes_total or 0 for volume in stored)) if stored else None,
         stored=to_quantity(sum(volume.bytes_stored or 0 for volume in stored)) if stored else None,
+        copies=count_copies(status.copies),
     )

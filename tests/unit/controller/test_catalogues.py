@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from recoup.api.backuplocation import S3
-from recoup.controller.catalogues import FIRST_PAUSE, OPENS_AFTER, SECRETS_FOR, Catalogues
+from recoup.controller.catalogues import FIRST_PAUSE, OPENS_AFTER, SECRETS_FOR, Catalogues, changed_points
 from recoup.controller.logs import MASK, Redactor
 from recoup.controller.metrics import Metrics
 from recoup.controller.points import to_point
@@ -19,8 +20,10 @@ from recoup.engine.keys.kek import SecretKek
 from recoup.engine.stores.file import FileStore
 from recoup.engine.vault import Provisioned, provision
 from recoup.errors import Denied, Integrity, KeyUnavailable, NotFound, Retryable
+from recoup.plan.observed import Catalogue, Point
 from tests.fakes.memory_kube import MemoryKube
 from tests.unit.controller.clock import Clock
+from tests.unit.plan.examples import CREATED
 
 VAULT = "ab" * 16
 LOCATION = {
@@ -227,6 +230,23 @@ def test_adopting_takes_a_key_that_proves_the_origin_and_the_root_key_that_is_pi
         adopt_vault(place.store, vault, [place.kek], pinned_root=b"x" * 32)
     with pytest.raises(NotFound):
         adopt_vault(place.store, b"y" * 16, [place.kek])
+
+
+def test_what_was_read_is_known_by_the_locations_name_without_asking_anybody(place: Place) -> None:
+    assert place.catalogues.known_at("frankfurt", VAULT) is None
+    place.provision()
+    read = place.catalogues.read(LOCATION, VAULT)
+    assert place.catalogues.known_at("frankfurt", VAULT) is read
+    assert place.catalogues.known_at("oregon", VAULT) is None
+
+
+def test_news_are_the_points_that_came_went_or_changed() -> None:
+    same, pinned, gone, new = (Point(id=name, session="", manifest=name, taken_at=CREATED) for name in ("same", "pinned", "gone", "new"))
+    before = Catalogue(vault=VAULT, points=(same, pinned, gone))
+    after = Catalogue(vault=VAULT, points=(same, structs.replace(pinned, revision="pin"), new))
+    assert {point.manifest for point in changed_points(before, after)} == {"pinned", "gone", "new"}
+    assert {point.manifest for point in changed_points(None, after)} == {"same", "pinned", "new"}
+    assert changed_points(after, after) == ()
 
 
 def entry(slot: str, record: engine.PointRecord | None) -> engine.Point:

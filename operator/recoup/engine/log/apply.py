@@ -129,7 +129,8 @@ def _mirror(facts: Facts, outer: Head, mirror: Mirror) -> None:
     match home.body:
         case Commit():
             body = msgspec.structs.replace(home.body, incarnations=mirror.incarnations)
-            _commit(facts, Committed(outer.seq, home.head.time, home.head.generation, body, home_seq=home.head.seq))
+            commit = Committed(outer.seq, home.head.time, home.head.generation, body, home_seq=home.head.seq, mirrored_at=outer.time)
+            _commit(facts, commit)
         case Replace():
             _replace(facts, outer.seq, home.body, mirror.incarnations)
         case Init() | Descriptor() | KeyGen() | Adopt() | Pin() | Unpin():

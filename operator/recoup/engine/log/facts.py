@@ -55,6 +55,8 @@ class Committed:
     """The root of the refs since a REPLACE; None means the one that the manifest names."""
     replaced: int | None = None
     """Seq of the last REPLACE."""
+    mirrored_at: int | None = None
+    """Milliseconds: the time of the MIRROR, if this is one; `time` is the home's."""
 
     @property
     def named_at(self) -> int:
