@@ -25,6 +25,7 @@ AREAS = {
     "descriptor": "v/*/descriptor/*",
     "keyring": "v/*/keyring/*",
     "log": "v/*/log/*",
+    "checkpoint": "v/*/checkpoint/*",
     "d": "v/*/d/*",
     "m": "v/*/m/*",
     "x": "v/*/x/*",
@@ -43,12 +44,17 @@ class Role:
     delete: tuple[str, ...] = ()
 
 
+READ = ("descriptor", "keyring", "log", "checkpoint", "d", "m", "x")
 ROLES = {
-    "writer": Role("backup mover", get=("log", "x"), create=("log", "d", "m", "x")),
-    "reader": Role("restore mover, verification", get=("descriptor", "keyring", "log", "d", "m", "x")),
-    "verifier": Role("verification that records its result", get=("descriptor", "keyring", "log", "d", "m", "x"), create=("log",)),
-    "catalogue": Role("controller", get=("recoup", "log")),
-    "keys": Role("keys Job, `recoup init`", get=("recoup", "keyring", "log"), create=("recoup", "descriptor", "keyring", "log")),
+    "writer": Role("backup mover", get=("log", "checkpoint", "x"), create=("log", "d", "m", "x")),
+    "reader": Role("restore mover, verification", get=READ),
+    "verifier": Role("verification that records its result", get=READ, create=("log",)),
+    "catalogue": Role("controller", get=("recoup", "log", "checkpoint", "x")),
+    "keys": Role(
+        "keys Job, `recoup init`",
+        get=("recoup", "keyring", "log", "checkpoint", "x"),
+        create=("recoup", "descriptor", "keyring", "log"),
+    ),
     "probe": Role("probe Job, `recoup doctor`", get=("probe",), create=("probe",), delete=("probe",)),
 }
 MOVERS = ("writer", "reader", "keys", "probe")

@@ -169,7 +169,8 @@ def _open(location: Location, keys: KeyOptions, writer_keys: str | None) -> tupl
     writer = WriterKeys.load(writer_keys)
     if keys.vault is not None and keys.vault.lower() != writer.identity.vault_id.hex():
         raise Usage(f"--vault is {keys.vault}, but --writer-keys are those of vault {writer.identity.vault_id.hex()}")
-    return Log(location.open(), writer.identity.vault_id, root_public=writer.identity.root_public), writer
+    identity = writer.identity
+    return Log(location.open(), identity.vault_id, root_public=identity.root_public, generation=writer.generation), writer
 
 
 def _fill(summary: Report, result: Result) -> None:

@@ -91,6 +91,8 @@ def _text(pruned: Pruned, *, dry_run: bool) -> list[str]:
 
     would = "would be " if dry_run else ""
     lines = [f"{pruned.objects} objects, {human_bytes(pruned.size)}; {pruned.live_objects} are needed"]
+    if pruned.checkpoints:
+        lines.append(f"{pruned.checkpoints} checkpoints of the log were written")
     if pruned.ended_sessions:
         lines.append(f"{pruned.ended_sessions} sessions that ended long ago without saying so {would}ended")
     if pruned.condemned_objects:
@@ -113,6 +115,7 @@ def _fields(pruned: Pruned, *, dry_run: bool) -> dict[str, Any]:
         "objects": pruned.objects,
         "bytes": pruned.size,
         "objectsLive": pruned.live_objects,
+        "checkpointsWritten": pruned.checkpoints,
         "sessionsEnded": pruned.ended_sessions,
         "objectsCondemned": pruned.condemned_objects,
         "bytesCondemned": pruned.condemned_size,

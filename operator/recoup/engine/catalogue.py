@@ -118,7 +118,8 @@ def read_catalogue(store: Store, vault_id: bytes, keys: MetaKeys, cursor: Cursor
     if cursor is None:
         cursor = Cursor(LogState(vault_id, keys.identity.root_public))
     with cursor.lock:
-        state = Log(store, vault_id, root_public=keys.identity.root_public, state=cursor.state).follow()
+        newest = max(keys.meta_keys, default=0)
+        state = Log(store, vault_id, root_public=keys.identity.root_public, state=cursor.state, generation=newest).follow()
         identity = state.require_identity()
         points = points_of(state, keys, cursor.points, cursor.judged)
         judged, breaks = cursor.judged, tuple(state.breaks)

@@ -6,6 +6,7 @@ data came from. Deletes nothing: that is `recoup prune`.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,11 @@ from recoup.engine.keys.signing import SigningKey
 from recoup.engine.log.bodies import Forget
 from recoup.engine.log.facts import Facts
 from recoup.engine.log.follow import Log
+from recoup.engine.maintenance.checkpoints import extend
+from recoup.errors import RecoupError
 from recoup.retention import Candidate, Decision, Rules, decide
 
+_log = logging.getLogger(__name__)
 PER_ENTRY = 1000
 """Points that one FORGET names: well below the limit of an entry."""
 
@@ -87,6 +91,10 @@ def forget(log: Log, signer: SigningKey, points: Sequence[str], rule: str, *, po
     for start in range(0, len(points), PER_ENTRY):
         part = tuple(bytes.fromhex(point) for point in points[start : start + PER_ENTRY])
         log.append(Forget(part, policy_uid, policy_generation, rule[:1024]), signer)
+    try:
+        extend(log, signer)
+    except RecoupError as error:  # it saves readers time: the points are forgotten all the same
+        _log.warning("no checkpoint of the log was written: %s", error)
     return len(points)
 
 

@@ -154,7 +154,7 @@ def _change(log: Log, at_hand: Sequence[Unwrapper], new: Sequence[Wrapper], drop
 
 def _open_all(log: Log, at_hand: Sequence[Unwrapper]) -> tuple[dict[int, bytes], dict[int, OpenedKeyring]]:
     """What is in force (digests by generation), and the same opened. Raises Invalid (NotHome) for a copy of the vault."""
-    state = log.follow()
+    state = log.read_all()
     if state.initialised and not state.at_home:
         raise Invalid(f"{log.store.url} holds a copy of the vault: change its keys at its home, and replicate", reason="NotHome")
     base = dict(state.keyrings)

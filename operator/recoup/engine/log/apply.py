@@ -91,6 +91,7 @@ def _everywhere(facts: Facts, head: Head, body: Body, location_id: bytes) -> Non
 def _certify(facts: Facts, data: bytes) -> Certificate:
     certificate = verify_certificate(data, "a certificate that counts already")
     facts.certificates[certificate.generation] = certificate
+    facts.signed_certificates[certificate.generation] = data
     return certificate
 
 

@@ -104,10 +104,16 @@ class Facts:
     """None trusts the first INIT that is consistent in itself: only for a person who said so, or a KEK that proves it."""
     next_seq: int = 0
     previous: bytes = _NONE
+    previous_seq: int = -1
+    """Seq of the last valid entry, whose digest `previous` is."""
+    base: int = 0
+    """Entries before this seq were not read: a checkpoint says what they add up to."""
     init: Init | None = None
     identity: VaultIdentity | None = None
     location_id: bytes = b""
     certificates: dict[int, Certificate] = field(default_factory=dict)
+    signed_certificates: dict[int, bytes] = field(default_factory=dict)
+    """The same as the root key signed them."""
     keyrings: dict[int, bytes] = field(default_factory=dict)
     """Digest of the keyring object in force, by generation."""
     descriptor: DescriptorRef | None = None
@@ -177,7 +183,8 @@ class Facts:
     def segments(self) -> list[bytes]:
         """Index segments in force, the oldest first."""
         own = [segment for commit in self.commits.values() for segment in commit.body.index_segments]
-        return [segment for segment in [*self.merged_segments, *own] if segment not in self.replaced_segments]
+        in_force = [segment for segment in [*self.merged_segments, *own] if segment not in self.replaced_segments]
+        return list(dict.fromkeys(in_force))  # the points that one repack moved name the same
 
     def incarnation_of(self, digest: bytes) -> int:
         """The highest committed or healed incarnation of an object. Whether it was swept stands in the SWEEPs' lists (sets.py)."""

@@ -18,7 +18,9 @@ from recoup.engine.format.kinds import ID_BYTES
 from recoup.engine.format.names import log_name
 from recoup.engine.keys.signing import SigningKey
 from recoup.engine.log.bodies import TYPE_OF, Body, Init, Signer
+from recoup.engine.log.checkpoint import EVERY
 from recoup.engine.log.entries import MAX_ENTRY_BYTES, Entry, Head, decode_entry, encode_entry
+from recoup.engine.log.jump import jump
 from recoup.engine.log.rules import objection
 from recoup.engine.log.sets import Sets, StoredSets, collision
 from recoup.engine.log.state import LogState
@@ -29,6 +31,8 @@ from recoup.typeinfo import build_type_info
 _FIRST_BATCH = 4
 _SEQ = re.compile(r"[0-9a-f]{16}")
 _MAX_BATCH = 32
+_SHORT = 8
+"""Entries that are read before it is worth a request to ask for a checkpoint."""
 _READERS = 16
 _MAX_CONFLICTS = 200
 _MAX_UNANSWERED = 5
@@ -57,17 +61,26 @@ class Log:
         root_public: bytes | None,
         state: LogState | None = None,
         sets: Sets | None = None,
+        generation: int = 0,
+        checkpoints: bool = True,
+        watch: Callable[[LogState], None] | None = None,
         clock: Callable[[], float] = time.time,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         """Follow from `state` (an earlier answer of `follow`), or from the beginning. `root_public` is the pinned root key.
 
         `sets` reads object sets when an entry is appended that SWEEPs must be compared with; by default from the same store.
+        `generation` is the newest that is known beforehand, which checkpoints must not be older than; without `checkpoints` every entry is
+        read, which decisions that cannot be taken back, and states that note more than the facts, need. `watch` is called with the state
+        at every multiple of 128 that is come by.
         """
         self.store = store
         self.state = state if state is not None else LogState(vault_id, root_public)
         self._sets = sets if sets is not None else StoredSets(store, vault_id, self.state)
         self._vault_id = vault_id
+        self._generation = generation
+        self._may_jump = checkpoints and type(self.state) is LogState and not self.state.next_seq
+        self._watch = watch
         self._clock = clock
         self._pause = pause
         self._lock = threading.RLock()
@@ -83,8 +96,23 @@ class Log:
             with ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="log") as pool:
                 first, batch = self.state.next_seq, _FIRST_BATCH
                 while self._read_batch(batch, pool.map):  # as many again as were read: at most half of the requests are in vain
+                    if self._may_jump and _SHORT <= self.state.next_seq < EVERY:
+                        self._may_jump = False
+                        if jump(self.state, self.store, pool.map, self._generation):
+                            first = self.state.next_seq - _SHORT
                     batch = min(self.state.next_seq - first, _MAX_BATCH)
             self._followed = True
+            return self.state
+
+    def read_all(self, watch: Callable[[LogState], None] | None = None) -> LogState:
+        """Follow, and have every entry read, by no checkpoint: for decisions that cannot be taken back.
+
+        `watch` is called with the state at every multiple of 128, for which a log that has any is read once more.
+        """
+        with self._lock:
+            if self.follow().base or (watch is not None and self.state.next_seq >= EVERY):
+                whole = Log(self.store, self._vault_id, root_public=self.state.pinned_root, checkpoints=False, watch=watch)
+                self.state = whole.follow()
             return self.state
 
     def beyond_head(self) -> int:
@@ -139,6 +167,8 @@ class Log:
             if data is None:
                 return False
             self.state.take(seq, data)
+            if self._watch is not None and not self.state.next_seq % EVERY:
+                self._watch(self.state)
         return True
 
     def _get(self, name: str) -> bytes | None:

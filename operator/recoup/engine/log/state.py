@@ -56,7 +56,7 @@ class LogState(Facts):
         if broken:
             self.breaks.append(seq)
         self._lost_since = False
-        self.previous = entry.digest
+        self.previous, self.previous_seq = entry.digest, seq
         apply_entry(self, entry)
         return entry
 

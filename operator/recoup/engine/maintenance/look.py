@@ -14,6 +14,7 @@ from recoup.engine.keys.roles import MaintenanceKeys
 from recoup.engine.log.bodies import Condemn
 from recoup.engine.log.facts import Facts
 from recoup.engine.log.sets import Key, StoredSets
+from recoup.engine.maintenance.checkpoints import live_parts
 from recoup.engine.maintenance.garbage import Listing, ListWriter, Rows
 from recoup.engine.maintenance.mark import NeededDigests, forgotten_digests, live_digests
 from recoup.engine.maintenance.sessions import unfinished_digests
@@ -66,6 +67,7 @@ def look(store: Store, state: Facts, keys: MaintenanceKeys, due: set[int], pool:
     sets = StoredSets(store, state.vault_id, state)
     progress.start("reading sets")
     live, forgotten = live_digests(sets, state, pool), forgotten_digests(sets, state, pool)
+    live.add(live_parts(store, state))
     live.add(unfinished_digests(store, state, keys))
     target = store if put else None
     writers = [ListWriter(target, state.vault_id), ListWriter(target, state.vault_id)]

@@ -28,7 +28,7 @@ def open_maintained(store: Store, keys: MaintenanceKeys) -> Maintained:
     Raises NotFound (NoVault) if the location does not hold the vault; KeyUnavailable (KeysOutdated) if the vault's keys were changed
     since these were handed out, because the records of newer points could not be read, and who can't read all must not decide.
     """
-    log = Log(store, keys.identity.vault_id, root_public=keys.identity.root_public)
+    log = Log(store, keys.identity.vault_id, root_public=keys.identity.root_public, generation=max(keys.index_keys))
     state = log.follow()
     vault = keys.identity.vault_id.hex()
     if not state.next_seq:

@@ -20,6 +20,7 @@ from recoup.engine.log.facts import Facts
 from recoup.engine.log.follow import Log, LogRejected, SweptMeanwhile
 from recoup.engine.log.sets import StoredSets
 from recoup.engine.log.upkeep import open_since
+from recoup.engine.maintenance.checkpoints import audit
 from recoup.engine.maintenance.delete import Deleted, check_sweep, delete_all
 from recoup.engine.maintenance.garbage import ListWriter
 from recoup.engine.maintenance.look import Due, Look, look, surviving
@@ -68,6 +69,8 @@ class Pruned:
     objects: int = 0
     size: int = 0
     """What the location held before, in the areas of objects."""
+    checkpoints: int = 0
+    """Of the log, that were written."""
     ended_sessions: int = 0
     condemned_objects: int = 0
     condemned_size: int = 0
@@ -99,7 +102,7 @@ def prune(log: Log, keys: MaintenanceKeys, wishes: Wishes, progress: Progress, *
 
 def check_log(log: Log) -> None:
     """Raise Integrity unless the log is whole as far as can be seen: otherwise there may be points that nobody here knows of."""
-    state, head = log.follow(), -1
+    state, head = log.read_all(), -1
     state.require_identity()
     if state.breaks:
         what = f"what entry {state.breaks[0]} follows was damaged or replaced in the store"
@@ -126,6 +129,7 @@ class _Run:
         self._result = Pruned()
 
     def run(self) -> Pruned:
+        self._result.checkpoints = audit(self._log, None if self._wishes.dry_run else self._signer)
         check_log(self._log)
         self._end_dead_sessions()
         if not self._wishes.dry_run:

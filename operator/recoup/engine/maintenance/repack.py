@@ -18,6 +18,7 @@ from recoup.engine.format.kinds import ID_BYTES, Kind
 from recoup.engine.log.bodies import Abort, Open, Replace
 from recoup.engine.log.follow import Log, LogRejected
 from recoup.engine.log.sets import StoredSets
+from recoup.engine.maintenance.checkpoints import audit
 from recoup.engine.maintenance.move import Mover, Rewriter, put_index
 from recoup.engine.maintenance.prune import check_log
 from recoup.engine.maintenance.waste import Use, judge_packs, used_blocks
@@ -53,6 +54,7 @@ class Repacked:
 def repack(unlocked: Unlocked, waste: float, progress: Progress, *, dry_run: bool = False, pack_bytes: int = PACK_BYTES) -> Repacked:
     """Repack once. Raises Integrity if anything that it needs is not whole, with every point as it was; what the store raises."""
     log, keys = unlocked.log, unlocked.writer
+    audit(log, None)
     check_log(log)
     if not log.state.at_home:
         raise Invalid("this is not the vault's home: repack there, the copies follow", reason="NotHome")

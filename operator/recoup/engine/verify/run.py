@@ -13,6 +13,7 @@ from recoup.engine.evidence import seconds_of
 from recoup.engine.format.names import descriptor_name, digest_of, keyring_name
 from recoup.engine.judged import Judged
 from recoup.engine.log.facts import Committed
+from recoup.engine.maintenance.checkpoints import Keeper
 from recoup.engine.records.nodes import ObjectRef
 from recoup.engine.stores.base import Store
 from recoup.engine.vault import Unlocked
@@ -126,8 +127,10 @@ def _heal(unlocked: Unlocked, check: _Check, healer: Healer, commits: list[Commi
 
 
 def check_log(unlocked: Unlocked, findings: Findings) -> None:
-    """V0: the chain as it was followed, and that what the log names of keys and rules is what it names."""
-    state, store = unlocked.log.state, unlocked.log.store
+    """V0: the chain from entry 0 on, that checkpoints say what it says, and that what the log names of keys and rules is what it names."""
+    store, keeper = unlocked.log.store, Keeper(unlocked.log.store, None)
+    state = unlocked.log.read_all(keeper)
+    findings.log += keeper.wrong
     if state.squatted:
         findings.log.append(f"LogSquatted: {state.invalid} entries do not count; somebody without a key writes into the log")
     for seq in state.breaks:
