@@ -18,6 +18,7 @@ from recoup.controller.catalogues import Catalogues
 from recoup.controller.gather import Reader
 from recoup.controller.gather_location import LocationReconciler
 from recoup.controller.gather_policy import PolicyReconciler
+from recoup.controller.gather_views import Views
 from recoup.controller.ledger import FailureLedger
 from recoup.controller.resources import JOB, LOCATION, PVC, SNAPSHOT, VOLUME_SNAPSHOT, VOLUME_SNAPSHOT_CONTENT, Key
 from recoup.controller.worker import Reconciler
@@ -50,7 +51,7 @@ class WholeController(Controller):
         return {
             **super()._reconcilers(reader, ledger),
             "BackupPolicy": PolicyReconciler(reader, catalogues, ledger),
-            "BackupLocation": LocationReconciler(reader, catalogues, ledger),
+            "BackupLocation": LocationReconciler(reader, catalogues, ledger, Views(catalogues)),
         }
 
     def look_around(self) -> float:

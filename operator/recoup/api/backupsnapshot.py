@@ -27,6 +27,23 @@ class Trigger(StrEnum):
     MANUAL = "Manual"
     SCHEDULE = "Schedule"
     CREATION = "Creation"
+    CATALOGUE = "Catalogue"
+    """No run: the object shows what the catalogue of a location has."""
+
+
+class OriginNamespace(Spec, frozen=True):
+    name: str
+    uid: str
+
+
+class Origin(Spec, frozen=True):
+    """Which recovery point is shown. Nobody's right to see it rests on this: plan/views.py."""
+
+    location: str
+    vault: str
+    namespace: OriginNamespace
+    run: str
+    cluster: str | None = None
 
 
 class BackupSnapshotSpec(Spec, frozen=True):
@@ -35,6 +52,7 @@ class BackupSnapshotSpec(Spec, frozen=True):
     policy_ref: Reference
     trigger: Trigger = Trigger.MANUAL
     slot: datetime | None = None
+    origin: Origin | None = None
     cancel: bool = False
 
 

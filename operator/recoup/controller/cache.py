@@ -109,6 +109,15 @@ class Cache:
             found = self._matching(shelf, namespace, labels)
         return [_decode(resource, entry) for _, entry in sorted(found)]
 
+    def names(self, resource: Resource, namespace: str | None, labels: str) -> list[tuple[Place, str, Mapping[str, str]]] | None:
+        """Place, uid and labels of what `select` would return, decoding nothing."""
+        shelf = self._shelves.get(resource)
+        if shelf is None or not shelf.synced or not self._covers(resource, namespace, labels):
+            return None
+        with self._lock:
+            found = self._matching(shelf, namespace, labels)
+        return [(place, entry.uid, entry.labels) for place, entry in found]
+
     def put(self, resource: Resource, obj: Object) -> bool:
         """Take an object as it was told; returns whether that was news. Older versions and what was deleted are ignored."""
         shelf = self._shelves.get(resource)

@@ -104,6 +104,13 @@ class CachedKube(ServerKube):
     def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
         return self.cache.get(resource, namespace, name) or super().get(resource, namespace, name)
 
+    def list_metadata(self, resource: Resource, namespace: str | None = None, *, labels: str = "") -> builtins.list[Object]:
+        """Names, namespaces, uids and labels, where the cache can answer; all metadata from the server."""
+        known = self.cache.names(resource, namespace, labels)
+        if known is None:
+            return super().list_metadata(resource, namespace, labels=labels)
+        return [{"metadata": {"namespace": place[0], "name": place[1], "uid": uid, "labels": marks}} for place, uid, marks in known]
+
     def list(self, resource: Resource, namespace: str | None = None, *, labels: str = "", fields: str = "") -> list[Object]:
         known = None if fields else self.cache.select(resource, namespace, labels)
         return known if known is not None else super().list(resource, namespace, labels=labels, fields=fields)

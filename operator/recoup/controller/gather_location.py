@@ -18,6 +18,7 @@ from recoup.api.objects import decode
 from recoup.controller import failures
 from recoup.controller.catalogues import Catalogues
 from recoup.controller.gather import Reader
+from recoup.controller.gather_views import Views
 from recoup.controller.handout import REPOSITORY, to_vault
 from recoup.controller.kube import Object
 from recoup.controller.ledger import FailureLedger
@@ -38,8 +39,8 @@ JUST_NOW = 15.0
 class LocationReconciler:
     """Gather and plan of BackupLocations."""
 
-    def __init__(self, reader: Reader, catalogues: Catalogues, ledger: FailureLedger) -> None:
-        self._reader, self._catalogues, self._ledger = reader, catalogues, ledger
+    def __init__(self, reader: Reader, catalogues: Catalogues, ledger: FailureLedger, views: Views) -> None:
+        self._reader, self._catalogues, self._ledger, self._views = reader, catalogues, ledger, views
 
     def observe(self, obj: Object, now: datetime, *, sure: bool = False) -> LocationObserved:
         reader, uid = self._reader.at_server if sure else self._reader, obj["metadata"]["uid"]
@@ -57,6 +58,7 @@ class LocationReconciler:
             reading=reading,
             vaults=self._vaults(repository, listing),
             listing=listing,
+            views=self._views.observe_all(reader, obj, now),
             warnings=reader.warnings_of(children, now),
             failures=self._ledger.of(uid),
         )

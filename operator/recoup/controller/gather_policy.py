@@ -24,6 +24,7 @@ from recoup.plan.actions import Plan
 from recoup.plan.observed import ApiFailure, Catalogue
 from recoup.plan.policy import PolicyObserved, plan_policy, wants_catalogues
 from recoup.plan.snapshot_resolve import home_vault
+from recoup.plan.views import is_foreign
 
 CATALOGUE_FOR = 600.0
 """Seconds for which one read of a location's log serves a policy, while no upkeep Job ends there."""
@@ -50,7 +51,7 @@ class PolicyReconciler:
             namespace=namespace,
             location=home,
             locations=locations,
-            snapshots=tuple(item for item in snapshots if item["spec"]["policyRef"]["name"] == metadata["name"]),
+            snapshots=tuple(item for item in snapshots if _is_of(item, metadata["name"], namespace)),
             claims=reader.claims(metadata["namespace"]),
             vault=vault,
             vault_ready=keys.ready,
@@ -84,6 +85,11 @@ class PolicyReconciler:
             if failure is not None:
                 failures[name] = failure
         return structs.replace(observed, catalogues=catalogues, catalogue_failures=failures)
+
+
+def _is_of(snapshot: Object, policy: str, namespace: Object | None) -> bool:
+    """A run of this policy, or a view of one; what the namespace adopted is of a policy elsewhere."""
+    return bool(snapshot["spec"]["policyRef"]["name"] == policy) and not is_foreign(snapshot, namespace)
 
 
 def _has_ended(upkeep: tuple[Object, ...], location: Object) -> bool:

@@ -113,7 +113,7 @@ class RestoreReconciler:
             storage_classes=reader.storage_classes(),
             nodes=tuple(reader.kube.list(NODE)),
         )
-        vault = vault_of(obj, observed.namespace, location)
+        vault = vault_of(obj, observed.namespace, location, snapshot)
         if location is None or vault is None or not wants_catalogue(observed):
             return observed
         age = SETTLED_FOR if settled else SURE_FOR if reader is reader.at_server else 0.0

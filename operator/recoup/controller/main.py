@@ -19,6 +19,7 @@ from recoup.controller.gather_location import LocationReconciler
 from recoup.controller.gather_policy import PolicyReconciler
 from recoup.controller.gather_restore import RestoreReconciler
 from recoup.controller.gather_snapshot import SnapshotReconciler
+from recoup.controller.gather_views import RunsAndViews, Views
 from recoup.controller.kube import ApiServer, Kube, load_configuration
 from recoup.controller.lease import Lease, LeaseTiming
 from recoup.controller.ledger import FailureLedger
@@ -79,10 +80,11 @@ def build_runtime(settings: Settings, *, open_store: OpenStore, redactor: Redact
 
 def build_reconcilers(reader: Reader, catalogues: Catalogues, ledger: FailureLedger, seats: Seats) -> Mapping[str, Reconciler]:
     """One per kind."""
+    views = Views(catalogues)
     return {
-        LOCATION.kind: LocationReconciler(reader, catalogues, ledger),
+        LOCATION.kind: LocationReconciler(reader, catalogues, ledger, views),
         POLICY.kind: PolicyReconciler(reader, catalogues, ledger),
-        SNAPSHOT.kind: SnapshotReconciler(reader, catalogues, ledger, seats),
+        SNAPSHOT.kind: RunsAndViews(reader, SnapshotReconciler(reader, catalogues, ledger, seats), views),
         RESTORE.kind: RestoreReconciler(reader, catalogues, ledger),
     }
 

@@ -97,6 +97,7 @@ class Router:
             self._gone(key)
             if kind == SNAPSHOT.kind:
                 self._tell_policy(key, event, body)
+                self._tell_location(body)
             if kind == LOCATION.kind:
                 self._tell_users(key, event, {})
             return
@@ -139,6 +140,12 @@ class Router:
             self._over.pop(uid, None)
         elif over:
             self._over[uid] = over
+
+    def _tell_location(self, body: Body) -> None:
+        """What was deleted may only have been a view of a recovery point that the location still has."""
+        origin = (body.get("spec") or {}).get("origin") or {}
+        if origin:
+            self._changed(Key(LOCATION.kind, "", origin["location"]), AFTER_DELETION)
 
     def child_event(self, kind: str, event: str | None, body: Body) -> None:
         """Only what a decision can rest on is news. A new child is none: we made it ourselves (a list after a lost watch has no type)."""

@@ -25,6 +25,7 @@ from recoup.plan.objects.jobs import build_probe_job
 from recoup.plan.observed import ApiFailure, FailureKey, Surroundings
 from recoup.plan.refusals import admit
 from recoup.plan.upkeep import is_upkeep
+from recoup.plan.views import Views, ViewsObserved, plan_views
 from recoup.plan.volume_view import delete, is_going
 
 PROBE_AGAIN = timedelta(days=7)
@@ -44,6 +45,7 @@ class LocationObserved(Struct, frozen=True, kw_only=True):
     reading: the controller's own look at the place in this reconcile; None if it could not be made (the API server was away).
     vaults: of the Secrets catalogue-<vault> and adopted-<vault> of this location: what Jobs found.
     listing: the look for vaults that were made elsewhere; None if it is not asked for.
+    views: the recovery points that belong into namespaces of this cluster, and the objects that show them.
     warnings: by uid, the message of the newest Warning Event about a Pod among the children.
     failures: the last API error per object of this owner, dropped once the write succeeded.
     """
@@ -54,6 +56,7 @@ class LocationObserved(Struct, frozen=True, kw_only=True):
     reading: Reading | None = None
     vaults: tuple[Vault, ...] = ()
     listing: Listing | None = None
+    views: ViewsObserved | None = None
     warnings: dict[str, str] = {}
     failures: dict[FailureKey, ApiFailure] = {}
 
@@ -75,7 +78,8 @@ def plan_location(observed: LocationObserved, now: datetime) -> Plan:
     before = location.status
     step = _probe(location, observed, now)
     adoption = _adopt(location, observed, now)
-    admitted = admit((*step.actions, *adoption.actions), observed.failures, now)
+    views = plan_views(observed.views) if observed.views is not None else Views()
+    admitted = admit((*step.actions, *adoption.actions, *views.actions), observed.failures, now)
     vaults, disputed = pin_vaults(before.vaults, observed.vaults)
     refusal = admitted.refusal
     conditions = judge_location(
@@ -87,6 +91,7 @@ def plan_location(observed: LocationObserved, now: datetime) -> Plan:
             refused=Refusal(refusal.reason, f"a Job could not be started: {refusal.message}") if refusal else None,
             disputed=disputed,
             adoption=adoption,
+            ambiguous=observed.views.ambiguous if observed.views is not None else (),
         ),
         now,
     )
@@ -101,7 +106,8 @@ def plan_location(observed: LocationObserved, now: datetime) -> Plan:
         last_probe=step.last,
     )
     notes = transition_notes(before.conditions, conditions)
-    waits = (step.again, adoption.again, admitted.again, _READ_AGAIN if _away(observed.reading) else None)
+    news = 0.0 if vaults != before.vaults else None  # what is in them can be listed only now
+    waits = (news, step.again, adoption.again, views.again, admitted.again, _READ_AGAIN if _away(observed.reading) else None)
     again = min((wait for wait in waits if wait is not None), default=None)
     return Plan(actions=admitted.actions, status=encode(status), events=notes, requeue_after=again)
 

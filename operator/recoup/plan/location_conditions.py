@@ -54,7 +54,7 @@ class Reading(Struct, frozen=True):
 class Judged(Struct, frozen=True, kw_only=True):
     """probe: the last one, if it was about the present settings. running: one is under way. disputed: a vault that changed.
 
-    adoption: how far the vaults that were made elsewhere are known.
+    adoption: how far the vaults that were made elsewhere are known. ambiguous: what catalogue.adopt says that fits several of them.
     """
 
     location: BackupLocation
@@ -64,6 +64,7 @@ class Judged(Struct, frozen=True, kw_only=True):
     refused: Refusal | None = None
     disputed: Vault | None = None
     adoption: Adoption = Adoption()
+    ambiguous: tuple[str, ...] = ()
 
 
 def count_keys(keys: Sequence[EncryptionKey]) -> int:
@@ -82,7 +83,7 @@ def judge_location(judged: Judged, now: datetime) -> Conditions:
     ):
         conditions = set_condition(conditions, kind, status, reason, message, now=now, generation=generation)
     if judged.location.spec.lists_vaults:
-        status, reason, message = judged.adoption.done, judged.adoption.reason, judged.adoption.message
+        status, reason, message = _catalogue_read(judged)
         conditions = set_condition(conditions, CATALOGUE_READ, status, reason, message, now=now, generation=generation)
     else:
         conditions = drop_condition(conditions, CATALOGUE_READ)
@@ -136,6 +137,13 @@ def _key_redundant(location: BackupLocation) -> Word:
         return False, "SingleKey", "all is lost with this one key; add another recipient, or a secret, to spec.encryption.keys"
     message = "every key lies in a Secret of this cluster and is lost with it; add a recipient, made by recoup keygen --recovery and kept"
     return False, "LostWithCluster", f"{message} in a safe, to spec.encryption.keys"
+
+
+def _catalogue_read(judged: Judged) -> Word:
+    adoption = judged.adoption
+    if adoption.done and judged.ambiguous:
+        return False, "AmbiguousNamespace", f"spec.catalogue.adopt does not say which is meant: {'; '.join(judged.ambiguous)}"
+    return adoption.done, adoption.reason, adoption.message
 
 
 def _ready(judged: Judged, conditions: Conditions, now: datetime) -> Conditions:

@@ -100,7 +100,7 @@ def _source(observed: RestoreObserved, request: RestoreRequest) -> tuple[BackupL
         name = source.location or "of the source"
         return Refusal("LocationNotFound", f"BackupLocation {name} does not exist, or the source has not been stored anywhere yet")
     location = decode(BackupLocation, observed.location)
-    vault = source_vault(request, reader_of(request, observed.namespace), location)
+    vault = source_vault(request, reader_of(request, observed.namespace), location, observed.snapshot)
     return vault if isinstance(vault, Refusal) else (location, vault)
 
 

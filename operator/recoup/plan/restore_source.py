@@ -16,7 +16,9 @@ from recoup.api.restorerequest import RestoreRequest, SourceNamespace
 from recoup.plan.access import Namespace, Refusal, resolve_source
 from recoup.plan.actions import Object
 from recoup.plan.observed import Catalogue, Point
+from recoup.plan.recovered_points import run_of
 from recoup.plan.snapshot_resolve import home_vault
+from recoup.plan.views import is_view
 
 
 class SourceVault(Struct, frozen=True):
@@ -45,30 +47,45 @@ def location_name(request: Object, snapshot: Object | None, policy: Object | Non
     if named:
         return named
     if source.get("snapshotRef") and snapshot is not None:
+        if is_view(snapshot):
+            shown: str = snapshot["spec"]["origin"]["location"]
+            return shown
         home: str | None = (snapshot.get("status") or {}).get("location")
         return home
     return decode(BackupPolicy, policy).spec.home if source.get("policyRef") and policy is not None else None
 
 
-def vault_of(request: Object, namespace: Object | None, location: Object | None) -> str | None:
+def vault_of(request: Object, namespace: Object | None, location: Object | None, snapshot: Object | None = None) -> str | None:
     """The vault to read, or None if the request may not read any or it can't be told yet."""
     if namespace is None or location is None:
         return None
-    found = source_vault(decode(RestoreRequest, request), _as_reader(namespace), decode(BackupLocation, location))
+    found = source_vault(decode(RestoreRequest, request), _as_reader(namespace), decode(BackupLocation, location), snapshot)
     return None if isinstance(found, Refusal) else found.id
 
 
-def source_vault(request: RestoreRequest, reader: Namespace, location: BackupLocation) -> SourceVault | Refusal:
-    """The vault that the request means and may read now. A settled plan is judged anew: a grant may have been taken back."""
+def source_vault(
+    request: RestoreRequest, reader: Namespace, location: BackupLocation, snapshot: Object | None = None
+) -> SourceVault | Refusal:
+    """The vault that the request means and may read now. A settled plan is judged anew: a grant may have been taken back.
+
+    `snapshot`: what snapshotRef names; a view of the catalogue says which vault it shows, and is no right to read it.
+    """
     source = request.spec.source
-    whose = source.namespace
+    whose, exact = source.namespace, None
     if request.status.plan is not None:
         whose = SourceNamespace(name=request.status.plan.namespace, uid=request.status.plan.namespace_uid)
+        exact = request.status.plan.vault
+    elif snapshot is not None and is_view(snapshot):
+        origin = snapshot["spec"]["origin"]
+        whose, exact = SourceNamespace(name=origin["namespace"]["name"], uid=origin["namespace"]["uid"]), origin["vault"]
     if whose is None or whose.uid == reader.uid or _is_own_name(location, whose, reader):
+        own = [known for known in location.status.vaults if known.namespace_uid == reader.uid and exact in (None, known.id)]
         vault = home_vault(location, reader.uid)
+        if own and vault not in {known.id for known in own}:  # a copy of it, or one of an earlier BackupLocation
+            vault = own[0].id
         fingerprint = next((known.fingerprint for known in location.status.vaults if known.id == vault), "")
         return SourceVault(vault, reader.name, reader.uid, fingerprint)
-    found = resolve_source(location, whose, reader)
+    found = resolve_source(location, whose, reader, exact)
     if isinstance(found, Refusal):
         return found
     return SourceVault(found.id, found.namespace, found.namespace_uid, found.fingerprint)
@@ -85,9 +102,12 @@ def choose_points(request: RestoreRequest, snapshot: Object | None, catalogue: C
     if source.id is not None:
         return _by_id(points, source.id)
     if source.snapshot_ref is not None:
-        uid = snapshot["metadata"]["uid"] if snapshot is not None else ""
         name = source.snapshot_ref.name
-        matching = tuple(point for point in points if point.snapshot_uid == uid)
+        if snapshot is not None and is_view(snapshot):
+            matching = tuple(point for point in points if run_of(point) == snapshot["spec"]["origin"]["run"])
+        else:
+            uid = snapshot["metadata"]["uid"] if snapshot is not None else ""
+            matching = tuple(point for point in points if point.snapshot_uid == uid)
         if not matching:
             message = f"BackupSnapshot {request.metadata.namespace}/{name} has no volume that is stored; choose another recovery point"
             return Refusal("NoRecoveryPoint", message)
@@ -142,6 +162,8 @@ def _newest_each(points: tuple[Point, ...]) -> Chosen:
 def _is_own_name(location: BackupLocation, whose: SourceNamespace, reader: Namespace) -> bool:
     """The request's own name, unless the location knows only an earlier namespace of that name: that one's data take a grant."""
     if whose.name != reader.name or whose.uid is not None:
+        return False
+    if any(adoption.source.namespace == whose.name and adoption.to.namespace == reader.name for adoption in location.spec.adopt):
         return False
     mine = any(vault.namespace_uid == reader.uid for vault in location.status.vaults)
     return mine or not any(vault.namespace == whose.name for vault in location.status.vaults)

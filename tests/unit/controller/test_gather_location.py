@@ -11,6 +11,7 @@ from recoup.api.labels import MANAGED_BY, MANAGER, OWNER_UID
 from recoup.controller.catalogues import Catalogues
 from recoup.controller.gather import Reader
 from recoup.controller.gather_location import LocationReconciler
+from recoup.controller.gather_views import Views
 from recoup.controller.handout import FINGERPRINT, NAMESPACE, NAMESPACE_UID, REPOSITORY
 from recoup.controller.ledger import FailureLedger
 from recoup.controller.resources import JOB, LOCATION, SECRET
@@ -44,8 +45,8 @@ def observe(*conditions: str, component: str = "keys") -> LocationObserved:
     marks = {VAULT: "ab" * 16, REPOSITORY: REPO}
     secret = {"name": "catalogue-" + "ab" * 16, "namespace": AROUND.system_namespace, "labels": marks, "annotations": notes}
     kube.put(SECRET, {"metadata": secret})
-    reader = Reader(kube, AROUND, clock=lambda: 0.0)
-    return LocationReconciler(reader, cast("Catalogues", Bucket()), FailureLedger()).observe(location, NOW)
+    reader, bucket = Reader(kube, AROUND, clock=lambda: 0.0), cast("Catalogues", Bucket())
+    return LocationReconciler(reader, bucket, FailureLedger(), Views(bucket)).observe(location, NOW)
 
 
 def test_a_place_where_keys_are_being_made_has_no_id_yet() -> None:
