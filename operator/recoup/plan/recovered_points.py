@@ -30,6 +30,7 @@ from recoup.api.names import fit_name, label_value, short_hash
 from recoup.api.objects import API_VERSION
 from recoup.api.quantities import to_quantity
 from recoup.plan.actions import Object
+from recoup.plan.copies import count_copies
 from recoup.plan.objects.identity import Owner
 from recoup.plan.observed import Point
 
@@ -116,6 +117,15 @@ def describe_view(
     """The whole status, from the catalogue alone."""
     volumes = tuple(sorted((_volume(point) for point in run.points), key=lambda volume: volume.persistent_volume_claim))
     whole = len(run.points) >= run.volumes
+    copies = (
+        Copy(
+            location=location.metadata.name,
+            provider=location.spec.provider,
+            region=location.spec.region,
+            state=CopyState.COMPLETE if whole else CopyState.INCOMPLETE,
+            at=run.taken_at,
+        ),
+    )
     return BackupSnapshotStatus(
         observed_generation=generation,
         conditions=_conditions(before, location, vault, run, foreign=foreign, whole=whole, now=now, generation=generation),
@@ -125,19 +135,12 @@ def describe_view(
         taken_at=run.taken_at,
         completed_at=run.taken_at + timedelta(seconds=max((point.duration for point in run.points), default=0.0)),
         volumes=volumes,
-        copies=(
-            Copy(
-                location=location.metadata.name,
-                provider=location.spec.provider,
-                region=location.spec.region,
-                state=CopyState.COMPLETE if whole else CopyState.INCOMPLETE,
-                at=run.taken_at,
-            ),
-        ),
+        copies=copies,
         summary=SnapshotSummary(
             volumes=f"{len(volumes)}/{run.volumes}",
             size=to_quantity(sum(point.bytes_total for point in run.points)),
             stored=to_quantity(sum(point.bytes_stored for point in run.points)),
+            copies=count_copies(copies),
         ),
     )
 

@@ -124,7 +124,7 @@ def is_view(snapshot: Object) -> bool:
 def is_foreign(snapshot: Object, namespace: Object | None) -> bool:
     """A view of another namespace's recovery point, which counts for no policy here."""
     origin = (snapshot.get("spec") or {}).get("origin")
-    return bool(origin) and (namespace is None or origin["namespace"]["uid"] != namespace["metadata"]["uid"])
+    return origin is not None and (namespace is None or origin["namespace"]["uid"] != namespace["metadata"]["uid"])
 
 
 def origin_vault(origin: Origin, location: BackupLocation, reader: Namespace) -> Vault | Refusal:
