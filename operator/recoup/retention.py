@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 
+from recoup.value import Value
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+
+class Rules(Value, frozen=True):
     """What to keep. Counts are periods that have a point; `within` reaches back from the newest complete point."""
 
     last: int = 0
@@ -37,8 +38,7 @@ class Rules:
         return ", ".join([*counts, *within, f"min-verified {self.min_verified}"])
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Value, frozen=True):
     """One recovery point of the lineage."""
 
     id: str
@@ -52,8 +52,7 @@ class Candidate:
     pinned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Value, frozen=True):
     """What becomes of one point. `reasons`: the rules that keep it; or, of a dropped one, what each rule has instead."""
 
     id: str

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 
 import msgspec
 
+from recoup.value import Record, Value
+
 _lock = threading.Lock()
 _built: set[type] = set()
 
 
 def build_type_info() -> None:
-    """Build the type information of every struct known so far. Idempotent; milliseconds the first time, microseconds after."""
+    """Build the type information of every struct that may be decoded. Idempotent; milliseconds the first time, microseconds after."""
     with _lock:
         for struct in _structs(msgspec.Struct):
             if struct not in _built:
@@ -33,5 +35,7 @@ def _build(struct: type) -> None:
 def _structs(base: type) -> Iterator[type]:
     struct: type
     for struct in base.__subclasses__():
+        if struct in (Value, Record):
+            continue
         yield struct
         yield from _structs(struct)

@@ -154,7 +154,7 @@ def test_no_decision_breaks_what_is_promised(points: list[Candidate], wanted: Ru
 @settings(max_examples=100, deadline=None)
 @given(histories(), RULES, st.sampled_from(["last", "hourly", "daily", "weekly", "monthly", "yearly", "min_verified"]))
 def test_a_higher_count_never_keeps_less(points: list[Candidate], wanted: Rules, name: str) -> None:
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     more = replace(wanted, **{name: getattr(wanted, name) + 1})
     assert set(kept(points, wanted)) <= set(kept(points, more))

@@ -6,10 +6,10 @@ The vault is opened at the first place that answers; its log says which recovery
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec.structs import replace
 
 from recoup.cli.options import KeyOptions, Location
 from recoup.cli.places import PlaceType

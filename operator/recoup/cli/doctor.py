@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from recoup.cli.options import Location, location_options, output_option, report_option
 
@@ -54,7 +55,7 @@ def _print(result: Probe, output: str) -> None:
                 "races": result.races,
                 "leftBehind": result.left_behind,
                 "clockSkew": result.clock_skew,
-                "findings": [vars(finding) for finding in result.findings],
+                "findings": [msgspec.structs.asdict(finding) for finding in result.findings],
             }
         )
         return

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from recoup.cli.options import KeyOptions, key_options
 from recoup.errors import Usage
+from recoup.value import Value
 
 if TYPE_CHECKING:
     from recoup.engine.maintenance.opened import Maintained
@@ -25,8 +25,7 @@ _HELP = (
 )
 
 
-@dataclass(frozen=True)
-class MaintenanceOptions:
+class MaintenanceOptions(Value, frozen=True):
     """A key of the vault, or a directory with the maintenance role's own."""
 
     keys: KeyOptions

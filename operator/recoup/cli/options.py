@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import structs
 
 from recoup.errors import KeyUnavailable, Usage
+from recoup.value import Value
 
 if TYPE_CHECKING:
     from recoup.engine.keys.given import Given
@@ -29,8 +30,7 @@ MAX_PARALLELISM = 32
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
 
-@dataclass(frozen=True)
-class Location:
+class Location(Value, frozen=True):
     """A location as given on the command line."""
 
     url: str
@@ -45,7 +45,7 @@ class Location:
     def options(self) -> StoreOptions:
         from recoup.engine.stores.base import StoreOptions
 
-        fields = {name: value for name, value in vars(self).items() if name != "url"}
+        fields = {name: value for name, value in structs.asdict(self).items() if name != "url"}
         return StoreOptions(**fields)
 
     def open(self) -> Store:
@@ -55,8 +55,7 @@ class Location:
         return open_store(self.url, self.options())
 
 
-@dataclass(frozen=True)
-class KeyOptions:
+class KeyOptions(Value, frozen=True):
     """Which keys to use and which vault is meant. All may be absent; `unlock` says so.
 
     keys_dir: a folder with a folder per key. A key that is not there is missed only if none of the others opens the vault.
@@ -142,7 +141,7 @@ def location_options(function: Function) -> Function:
 
     @functools.wraps(function)
     def call(*args: Any, **values: Any) -> Any:
-        fields = {name: values.pop(name) for name in Location.__dataclass_fields__}
+        fields = {name: values.pop(name) for name in Location.__struct_fields__}
         return function(*args, location=Location(**fields), **values)
 
     return _apply(options, call)
@@ -164,7 +163,7 @@ def key_options(function: Function) -> Function:
 
     @functools.wraps(function)
     def call(*args: Any, **values: Any) -> Any:
-        fields = {name: values.pop(name) for name in KeyOptions.__dataclass_fields__}
+        fields = {name: values.pop(name) for name in KeyOptions.__struct_fields__}
         return function(*args, keys=KeyOptions(**fields), **values)
 
     return _apply(options, call)

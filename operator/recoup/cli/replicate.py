@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec.structs import replace
 
 from recoup.cli.options import ByteSize, Location, output_option, parallelism_option, report_option
 from recoup.cli.places import SETTINGS_HELP, PlaceType

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import field
 
 from recoup.api.labels import MANAGED_BY, MANAGER, OWNER_UID
 from recoup.controller.resources import (
@@ -31,6 +31,7 @@ from recoup.controller.resources import (
     VOLUME_SNAPSHOT_CONTENT,
     Resource,
 )
+from recoup.value import Record
 
 Object = dict[str, Any]
 Place = tuple[str, str]
@@ -62,8 +63,7 @@ class Entry(NamedTuple):
     touched: float
 
 
-@dataclass
-class _Shelf:
+class _Shelf(Record):
     """All objects of one kind. synced: it was listed, so that a list may be answered from here."""
 
     entries: dict[Place, Entry] = field(default_factory=dict)

@@ -10,11 +10,10 @@ from __future__ import annotations
 import base64
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
-from msgspec import structs
+from msgspec import field, structs
 
 from recoup.api.backuplocation import S3, BackupLocation
 from recoup.api.names import adopted_secret, catalogue_secret
@@ -29,6 +28,7 @@ from recoup.controller.resources import SECRET
 from recoup.errors import Denied, KeyUnavailable, RecoupError, Retryable
 from recoup.plan.observed import Catalogue, Point, Ticket
 from recoup.typeinfo import build_type_info
+from recoup.value import Record
 
 if TYPE_CHECKING:
     from recoup.engine import catalogue as engine
@@ -46,8 +46,7 @@ FIRST_PAUSE = 15.0
 LONGEST_PAUSE = 300.0
 
 
-@dataclass
-class _Place:
+class _Place(Record):
     """What is remembered of one location."""
 
     turns: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(READS_AT_ONCE))

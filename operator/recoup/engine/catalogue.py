@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from dataclasses import dataclass, field, replace
 from typing import Protocol
+
+from msgspec import field, structs
 
 from recoup.engine.descriptor import MAX_DESCRIPTOR_BYTES, decode_location
 from recoup.engine.evidence import Drill, Verification
@@ -24,6 +25,7 @@ from recoup.engine.log.state import LogState
 from recoup.engine.stores.base import Store
 from recoup.engine.vault import list_vaults
 from recoup.errors import Integrity, NotFound
+from recoup.value import Record, Value
 
 __all__ = [
     "Catalogue",
@@ -53,8 +55,7 @@ class MetaKeys(Protocol):
     def meta_keys(self) -> dict[int, bytes]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(Value, frozen=True):
     """One volume's recovery point. Policy, slot and PVC UID come from the run ticket; empty for a run without one."""
 
     id: str
@@ -80,18 +81,16 @@ class Point:
     """Stands for what may change about a point, and has to reach its copies: the object set, which repacking renews, and the pin."""
 
 
-@dataclass(slots=True)
-class Cursor:
+class Cursor(Record):
     """How far a catalogue was read. Opaque; give it back to read on. Lives in memory only."""
 
     state: LogState
     points: dict[bytes, Point] = field(default_factory=dict)
     judged: Judged = field(default_factory=Judged)
-    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-@dataclass(frozen=True, slots=True)
-class Catalogue:
+class Catalogue(Value, frozen=True):
     """The live points in log order, what is odd about the log, and where to read on."""
 
     fingerprint: str
@@ -176,10 +175,10 @@ def _as_of_now(point: Point, committed: Committed, state: LogState, verdict: Jud
     revision = committed.body.object_set.hex()[:16] + ("" if pin is None else f" {pin.body.reason}")
     here_at = committed.time if committed.mirrored_at is None else committed.mirrored_at
     if verdict is None:
-        return replace(point, here_at=here_at, revision=revision)
+        return structs.replace(point, here_at=here_at, revision=revision)
     at = None if verdict.attested_at is None else round(verdict.attested_at * 1000)
-    return replace(
-        point, here_at=here_at, revision=revision, verified_level=verdict.highest, verified_at=at, judgement=replace(verdict)
+    return structs.replace(
+        point, here_at=here_at, revision=revision, verified_level=verdict.highest, verified_at=at, judgement=structs.replace(verdict)
     )  # fmt: skip
 
 

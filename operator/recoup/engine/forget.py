@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
 from recoup.engine.catalogue import Point
@@ -20,14 +19,14 @@ from recoup.engine.log.follow import Log
 from recoup.engine.maintenance.checkpoints import extend
 from recoup.errors import RecoupError
 from recoup.retention import Candidate, Decision, Rules, decide
+from recoup.value import Value
 
 _log = logging.getLogger(__name__)
 PER_ENTRY = 1000
 """Points that one FORGET names: well below the limit of an entry."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lineage:
+class Lineage(Value, frozen=True):
     """What retention looks at by itself. `source` is for points without a policy."""
 
     policy_uid: str
@@ -35,8 +34,7 @@ class Lineage:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(Value, frozen=True):
     """One point and what becomes of it."""
 
     point: Point

@@ -7,18 +7,19 @@ an ATTEST of it that looked deep enough.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+
+from msgspec import field
 
 from recoup.engine.evidence import DRILL, VERIFICATION, DamagedPoint, Drill, Verification, read_statement
 from recoup.engine.log.bodies import Attest, Evidence
 from recoup.engine.log.facts import Attested, Facts, Noted
+from recoup.value import Record, Value
 
 REMEMBERED = 256
 """Runs of each kind that are kept, the newest last."""
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(Value, frozen=True):
     """Why a point cannot be restored whole from this location. Times: seconds since 1970, by the verifier's clock."""
 
     since: float
@@ -29,8 +30,7 @@ class Damage:
     """What became of healing when that was last tried; empty if it was not."""
 
 
-@dataclass(slots=True)
-class Judgement:
+class Judgement(Record):
     """One point. Levels are those of ATTESTs; times are seconds since 1970."""
 
     highest: int | None = None
@@ -42,8 +42,7 @@ class Judgement:
     """When it last passed a drill."""
 
 
-@dataclass(slots=True)
-class Judged:
+class Judged(Record):
     """What one log says so far."""
 
     points: dict[bytes, Judgement] = field(default_factory=dict)

@@ -5,7 +5,6 @@ What restore, ls and verify begin with. The list itself comes from the log (engi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from recoup.engine.blocks import Blocks, Objects
@@ -20,13 +19,13 @@ from recoup.engine.records.nodes import ObjectRef
 from recoup.engine.stores.base import Store
 from recoup.engine.vault import Unlocked
 from recoup.errors import Integrity, NotFound, Usage
+from recoup.value import Value
 
 SHORTEST = 4
 """Digits of an id that a person must at least give."""
 
 
-@dataclass(frozen=True)
-class OpenPoint:
+class OpenPoint(Value, frozen=True):
     """One recovery point with its manifest decoded and its blocks at hand."""
 
     id: str

@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
+
+from msgspec import field
 
 from recoup.engine.stores.base import Store
 from recoup.errors import Denied, Integrity, Invalid, NotFound, RecoupError, Retryable
+from recoup.value import Record, Value
 
 WRITERS = 4
 RACES = 48
@@ -36,8 +38,7 @@ class Verdict:
     """Could not be tried with these credentials."""
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(Value, frozen=True):
     """One check. `reason` is CamelCase and empty if it passed."""
 
     check: str
@@ -46,8 +47,7 @@ class Finding:
     message: str
 
 
-@dataclass
-class Probe:
+class Probe(Record):
     """All findings. `conformant` means that the location may be a home."""
 
     url: str

@@ -7,7 +7,6 @@ do, so that a crash at any call leaves a vault that opens as before or as asked.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -33,6 +32,7 @@ from recoup.engine.log.state import LogState
 from recoup.engine.stores.versions import Kept, erase
 from recoup.engine.vault import open_generation, read_descriptor, wants_hybrid
 from recoup.errors import Integrity, Invalid, KeyUnavailable, NotFound, Retryable, Usage
+from recoup.value import Value
 
 SHORTEST: Final = 4
 """Digits of an id that a person must at least give."""
@@ -40,8 +40,7 @@ _TRIES: Final = 16
 _DESCRIPTOR_TRIES: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Rekeyed:
+class Rekeyed(Value, frozen=True):
     """What a change came to."""
 
     generation: int

@@ -8,7 +8,6 @@ without. What cannot be destroyed is said: locked versions, copies at places tha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -22,6 +21,7 @@ from recoup.engine.log.follow import Log
 from recoup.engine.stores.versions import Kept, erase, names_below
 from recoup.engine.vault import SHRED
 from recoup.errors import Denied, Integrity, Invalid, NotFound
+from recoup.value import Value
 
 _LISTED: Final = 200
 """Names that a receipt lists for each place; the rest is counted."""
@@ -59,8 +59,7 @@ class Statement(msgspec.Struct, frozen=True, rename="camel"):
     places: tuple[PlaceReceipt, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Shredded:
+class Shredded(Value, frozen=True):
     statement: Statement
     signed_at: tuple[str, ...]
     """Log entries that say the same, signed, as `url: name`. Empty if the keys to sign with were gone from an earlier, interrupted run."""

@@ -35,6 +35,7 @@ from recoup.engine.log.bodies import DescriptorRef, Init, KeyringRef
 from recoup.engine.log.follow import Log, LogRejected
 from recoup.engine.stores.base import Store
 from recoup.errors import Integrity, KeyUnavailable, NotFound
+from recoup.value import Value
 
 SHRED = "Shred"
 """The EVIDENCE that a vault's keys were destroyed (engine/shred.py)."""
@@ -96,8 +97,7 @@ class Unlocked:
         return read_descriptor(self.log)
 
 
-@dataclass(frozen=True, slots=True)
-class Provisioned:
+class Provisioned(Value, frozen=True):
     """What the keys Job hands out."""
 
     writer: WriterKeys

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from recoup.engine.keys.given import Given
 from recoup.engine.keys.keyring import Material, decode_keyring, open_keyring, seal_keyring
@@ -22,10 +22,10 @@ from tests.unit.engine.keys.vaults import new_store
 SCOPE = Scope(os.urandom(16), os.urandom(16), 1, "private")
 KEY = os.urandom(32)
 ELSEWHERE = {
-    "repository": dataclasses.replace(SCOPE, repo_id=os.urandom(16)),
-    "vault": dataclasses.replace(SCOPE, vault_id=os.urandom(16)),
-    "generation": dataclasses.replace(SCOPE, generation=2),
-    "section": dataclasses.replace(SCOPE, section="catalogue"),
+    "repository": structs.replace(SCOPE, repo_id=os.urandom(16)),
+    "vault": structs.replace(SCOPE, vault_id=os.urandom(16)),
+    "generation": structs.replace(SCOPE, generation=2),
+    "section": structs.replace(SCOPE, section="catalogue"),
 }
 
 
@@ -120,7 +120,7 @@ def test_a_keyring_with_a_wrap_from_elsewhere_is_damaged(made: Made) -> None:
         type, id = made.closes.type, made.closes.id
 
         def wrap(self, section_key: bytes, scope: Scope) -> Wrap:
-            return made.closes.wrap(section_key, dataclasses.replace(scope, generation=7))
+            return made.closes.wrap(section_key, structs.replace(scope, generation=7))
 
         def owns(self, wrap: Wrap) -> bool:
             return made.closes.owns(wrap)

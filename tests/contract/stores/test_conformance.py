@@ -6,9 +6,9 @@ import mmap
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from recoup.engine.stores.base import Buffer, Store
 from recoup.engine.stores.registry import open_store

@@ -6,7 +6,6 @@ Reads only. A new check is a function in CHECKS that yields findings.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -29,6 +28,7 @@ from recoup.controller.resources import (
     Resource,
 )
 from recoup.errors import Denied, Invalid
+from recoup.value import Value
 
 LEASE_NAME = "recoup-controller"
 
@@ -40,15 +40,13 @@ class Level(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(Value, frozen=True):
     check: str
     level: Level
     message: str
 
 
-@dataclass(frozen=True)
-class Ward:
+class Ward(Value, frozen=True):
     """What is examined."""
 
     cluster: Cluster

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any
 
 import click
+from msgspec import structs
 
 from recoup.controller import failures
 from recoup.controller.kube import ApiServer, Kube
 from recoup.controller.resources import Resource
 from recoup.errors import Invalid, NotFound
+from recoup.value import Value
 
 Object = dict[str, Any]
 Function = Callable[..., Any]
 
 
-@dataclass(frozen=True)
-class Cluster:
+class Cluster(Value, frozen=True):
     """Who is talked to, and about which namespace; None means all of them."""
 
     kube: Kube
@@ -80,7 +80,7 @@ def whole_cluster_options(function: Function) -> Function:
     """--context and --kubeconfig: for a command that looks at everything."""
 
     def everything(*, cluster: Cluster, **values: Any) -> Any:
-        return function(cluster=replace(cluster, namespace=None), **values)
+        return function(cluster=structs.replace(cluster, namespace=None), **values)
 
     return _options(functools.wraps(function)(everything), choose=False)
 

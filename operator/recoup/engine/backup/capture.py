@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import msgspec
 
 from recoup.engine.backup.contents import ContentReader
 from recoup.engine.backup.cutting import Chosen, Unit
@@ -37,6 +39,7 @@ from recoup.engine.source.attributes import XATTR_INLINE, XattrReader, file_type
 from recoup.engine.source.rules import WalkRules
 from recoup.engine.source.walk import Directory, Walk
 from recoup.errors import Invalid
+from recoup.value import Record
 
 
 @dataclass
@@ -81,24 +84,23 @@ class Work:
         return block
 
 
-@dataclass
-class Captured:
+class Captured(Record):
     """What was read."""
 
     totals: Totals
     bytes_read: int
-    leaves: list[NewLeaf] = field(default_factory=list)
+    leaves: list[NewLeaf] = msgspec.field(default_factory=list)
     tree: bytes = b""
-    inner: list[bytes] = field(default_factory=list)
+    inner: list[bytes] = msgspec.field(default_factory=list)
     root: WireEntry | None = None
     root_blocks: bytes = b""
     device: Content | None = None
-    lists: dict[bytes, MadeList] = field(default_factory=dict)
-    errors: list[FileError] = field(default_factory=list)
+    lists: dict[bytes, MadeList] = msgspec.field(default_factory=dict)
+    errors: list[FileError] = msgspec.field(default_factory=list)
     errors_total: int = 0
     rewritten: int = 0
     """Bytes of unchanged units that were written afresh because they lay in too many blocks."""
-    chosen: dict[tuple[str, str], Chosen] = field(default_factory=dict)
+    chosen: dict[tuple[str, str], Chosen] = msgspec.field(default_factory=dict)
     """How large files that were read were cut, and why."""
     newest: int = 0
     """Latest time that any entry has, in nanoseconds."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from recoup import __version__
@@ -30,6 +29,7 @@ from recoup.engine.records.manifest import Manifest, Run, encode_manifest
 from recoup.engine.records.nodes import Locator, ObjectRef, encode, split_ids
 from recoup.engine.records.rows import Place
 from recoup.engine.stores.base import Store
+from recoup.value import Record
 
 if TYPE_CHECKING:
     from recoup.engine.backup.session import Request
@@ -37,8 +37,7 @@ if TYPE_CHECKING:
 TOOL: Final = f"recoup {__version__}"
 
 
-@dataclass
-class Closing:
+class Closing(Record):
     """What the last steps need to know."""
 
     work: Work

@@ -10,7 +10,6 @@ import os
 import re
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -18,6 +17,7 @@ from recoup.engine.format.ids import block_id
 from recoup.engine.format.kinds import BlockKind
 from recoup.engine.records.content import Run, Scheme
 from recoup.engine.source.files import read_into
+from recoup.value import Record
 
 HEAD_BYTES: Final = 4096
 
@@ -60,8 +60,7 @@ class Unit(StrEnum):
     CDC = "cdc"
 
 
-@dataclass
-class Chosen:
+class Chosen(Record):
     """Files that were cut in one way for one reason."""
 
     files: int = 0

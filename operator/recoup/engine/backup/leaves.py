@@ -11,11 +11,11 @@ import stat
 import zlib
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import msgspec
 from blake3 import blake3
+from msgspec import field
 
 from recoup.engine.backup.lineage import Lineage, OldRow
 from recoup.engine.backup.lists import wire_runs
@@ -30,6 +30,7 @@ from recoup.engine.source.attributes import XATTR_INLINE, Attributes, XattrReade
 from recoup.engine.source.files import FileChanged
 from recoup.engine.source.walk import Directory, OnError
 from recoup.errors import Integrity
+from recoup.value import Record
 
 LEAF_ENTRIES: Final = 32
 """Entries of a leaf on average, besides the least. Leaves are small because one changed file rewrites one."""
@@ -41,8 +42,7 @@ LEAF_BYTES: Final = 256 << 10
 """A leaf also ends when its xattrs and symlinks may have this many bytes."""
 
 
-@dataclass(slots=True)
-class Part:
+class Part(Record):
     """A stretch of one directory's listing."""
 
     directory: Directory
@@ -52,8 +52,7 @@ class Part:
     rows: list[bytes] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class NewLeaf:
+class NewLeaf(Record):
     """A leaf of the new tree: taken over (`record`), or made by this run."""
 
     key: Key
@@ -66,8 +65,7 @@ class NewLeaf:
     """Roots of the lists that its contents are."""
 
 
-@dataclass(slots=True)
-class _Built:
+class _Built(Record):
     """A leaf that waits for the ids of its blocks."""
 
     leaf: NewLeaf

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from blake3 import blake3
@@ -21,6 +20,7 @@ from recoup.engine.records.content import Companion, Content, Run, Scheme, decod
 from recoup.engine.records.nodes import Locator, ObjectRef, split_ids
 from recoup.engine.records.refs import Refs
 from recoup.errors import Integrity
+from recoup.value import Record
 
 LOOK_AHEAD: Final = 4
 """Leaves beyond the present one whose rows are searched for a file: more than a moved border can need."""
@@ -29,8 +29,7 @@ SETTLING: Final = 2_000_000_000
 _ANY_SIZE: Final = 1 << 63
 
 
-@dataclass(slots=True)
-class OldRow:
+class OldRow(Record):
     """What the cache says of one path. `kept` is None for all but regular files that were not empty."""
 
     leaf: int

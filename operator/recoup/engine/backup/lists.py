@@ -7,13 +7,15 @@ change rewrites the leaves it touches and no others. Nodes that the lineage has 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import field
 
 from recoup.engine.backup.units import PendingContent, PendingRun
 from recoup.engine.format.kinds import BlockKind
 from recoup.engine.records.content import INLINE_RUNS, UNIT, ListInner, ListLeaf, Scheme, WireRun
 from recoup.engine.records.nodes import encode
+from recoup.value import Record
 
 LEAF_SPAN: Final = 64 << 20
 """Bytes of a fixed content that one leaf describes: 1,024 units, 32 KiB of ids and their runs."""
@@ -26,8 +28,7 @@ PutNode = Callable[[BlockKind, bytes], bytes]
 """Store a node unless it is known; its id."""
 
 
-@dataclass(slots=True)
-class MadeList:
+class MadeList(Record):
     """The nodes of one list, for those who count references: inner nodes, then leaves, and the leaves' block tables."""
 
     inner: list[bytes] = field(default_factory=list)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 import zstandard
+from msgspec import field
 
 from recoup.engine.backup.pace import Pace
 from recoup.engine.backup.pipeline import Pipeline
@@ -22,6 +22,7 @@ from recoup.engine.records.objectset import Member
 from recoup.engine.records.rows import Place
 from recoup.engine.stores.base import Store
 from recoup.errors import Denied, Integrity
+from recoup.value import Record
 
 LEVEL: Final = 3
 PACK_BYTES: Final = 16 << 20
@@ -57,8 +58,7 @@ def compress(plain: memoryview | bytes, id_key: bytes, block: bytes, kind: Block
     return Codec.ZSTD, packed
 
 
-@dataclass
-class Ledger:
+class Ledger(Record):
     """Where the blocks of this run went, and which objects it stored. `place` is known once the block's object is sealed."""
 
     places: dict[bytes, int] = field(default_factory=dict)

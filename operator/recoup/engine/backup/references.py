@@ -9,7 +9,6 @@ import os
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from recoup.engine.backup.packs import Ledger
@@ -28,6 +27,7 @@ from recoup.engine.records.objectset import (
 from recoup.engine.records.refs import LEAF_ROWS, Refs, RefsInner
 from recoup.engine.records.rows import Place, encode_table
 from recoup.errors import Integrity
+from recoup.value import Record
 
 FANOUT: Final = 512
 SHARD_MEMBERS: Final = 1024
@@ -35,8 +35,7 @@ SHARD_MEMBERS: Final = 1024
 FindPlace = Callable[[bytes], Place | None]
 
 
-@dataclass(slots=True)
-class NewRefs:
+class NewRefs(Record):
     """What came out of a merge."""
 
     leaves: list[tuple[bytes, Locator]]

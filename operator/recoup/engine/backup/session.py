@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import field
 
 from recoup.engine.backup.capture import Captured, Work, capture
 from recoup.engine.backup.choosing import choose_session
@@ -38,13 +39,13 @@ from recoup.engine.records.manifest import FileError
 from recoup.engine.source.rules import WalkRules
 from recoup.engine.source.stream import Stream
 from recoup.errors import Integrity, Invalid, NotFound, RecoupError
+from recoup.value import Record, Value
 
 UPLOADERS: Final = 2
 """Objects on their way at the same time, if nobody says otherwise."""
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(Value, frozen=True):
     """What to back up, and how."""
 
     source: str
@@ -66,8 +67,7 @@ class Request:
         return WalkRules(self.excludes, self.exclude_caches, self.one_file_system)
 
 
-@dataclass
-class Result:
+class Result(Record):
     """A recovery point that was committed."""
 
     id: str

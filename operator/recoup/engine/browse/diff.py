@@ -7,7 +7,6 @@ are added or removed. Memory is one node per level of either tree and the names 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 
 from recoup.engine.browse.cursor import Cursor
@@ -16,6 +15,7 @@ from recoup.engine.points import OpenPoint
 from recoup.engine.records.tree import Entry, FileType, Path
 from recoup.engine.restore.selection import parse_path
 from recoup.errors import Usage
+from recoup.value import Value
 
 
 class Kind(StrEnum):
@@ -31,8 +31,7 @@ class Kind(StrEnum):
     """Owner, mode, mtime or extended attributes only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Value, frozen=True):
     kind: Kind
     path: Path
     old: Entry | None

@@ -32,13 +32,13 @@ from recoup.engine.records.tree import (
 from recoup.engine.restore.selection import literal_prefix
 from recoup.engine.source.exclude import Excludes
 from recoup.errors import Integrity
+from recoup.value import Value
 
 REMEMBERED = 65_536
 """Nodes without a match that are remembered; more are read again for each point."""
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(Value, frozen=True):
     """What to find. Globs as those of --exclude; of everything else None is anything."""
 
     globs: tuple[str, ...]

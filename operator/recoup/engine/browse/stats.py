@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import struct
-from dataclasses import dataclass, field
+
+from msgspec import field
 
 from recoup.engine.browse.spool import Spool
 from recoup.engine.format.names import object_name
@@ -19,12 +20,12 @@ from recoup.engine.records.nodes import ObjectRef
 from recoup.engine.records.objectset import decode_leaf, decode_root
 from recoup.engine.stores.base import Store
 from recoup.report import Progress
+from recoup.value import Record
 
 _ROW = struct.Struct(">32sIQI")
 
 
-@dataclass
-class Usage:
+class Usage(Record):
     """What one recovery point needs at a location. Bytes are stored bytes."""
 
     id: str
@@ -38,8 +39,7 @@ class Usage:
         return self.bytes - self.unique_bytes
 
 
-@dataclass
-class VaultUsage:
+class VaultUsage(Record):
     """All live recovery points together; every object counts once."""
 
     points: list[Usage] = field(default_factory=list)

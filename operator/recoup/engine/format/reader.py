@@ -33,6 +33,7 @@ from recoup.engine.format.layout import (
     malformed,
 )
 from recoup.errors import KeyUnavailable
+from recoup.value import Value
 
 Buffer = bytes | bytearray | memoryview
 _SUFFIX_GUESS = 8 << 10
@@ -59,8 +60,7 @@ class WrappingKey:
         object.__setattr__(self, "id", wrapping_id(self.raw))
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(Value, frozen=True):
     """Which objects may be opened (those of one vault and kind) and with which keys."""
 
     repo_id: bytes

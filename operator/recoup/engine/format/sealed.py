@@ -42,6 +42,7 @@ from recoup.engine.format.layout import (
 from recoup.engine.format.names import digest_of, object_name
 from recoup.engine.format.padme import padme
 from recoup.engine.format.reader import Buffer, ObjectReader, Opening, RangeSource
+from recoup.value import Value
 
 __all__ = ["BlockEntry", "Buffer", "ObjectBuilder", "ObjectReader", "Opening", "RangeSource", "SealedObject", "Sealing", "new_buffer"]
 
@@ -76,8 +77,7 @@ class Sealing:
         return 1 if self.wrapping_key is not None else len(self.recipients)
 
 
-@dataclass(frozen=True, slots=True)
-class SealedObject:
+class SealedObject(Value, frozen=True):
     """A finished object. `data` is a view of the builder's buffer: put it before the buffer is used again."""
 
     digest: bytes

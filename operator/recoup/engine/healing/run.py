@@ -9,7 +9,8 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import field
 
 from recoup.engine.descriptor import MAX_DESCRIPTOR_BYTES
 from recoup.engine.format.kinds import DIGEST_BYTES
@@ -28,14 +29,14 @@ from recoup.engine.stores.failover import FailoverStore, Place
 from recoup.errors import Integrity, NotFound, Retryable
 from recoup.report import Progress
 from recoup.typeinfo import build_type_info
+from recoup.value import Record
 
 _COMPARED = 3
 """A point's objects are not looked at again if one of so many points before it needs them as well."""
 _PER_ENTRY = 500
 
 
-@dataclass
-class Healed:
+class Healed(Record):
     """What was looked at and brought back. Bytes are stored bytes."""
 
     vault: str

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from recoup.engine.keys.keyring import Section
 from recoup.engine.keys.kms_wrap import split_wrapped
 from recoup.engine.keys.passphrase import parameters_of
 from recoup.engine.keys.wraps import AWS_KMS, KIND_NAMES, PASSPHRASE, BadWrap, Wrap, Wrapper
+from recoup.value import Value
 
 
 def kind_of(wrap: Wrap) -> str:
@@ -28,8 +28,7 @@ def detail_of(wrap: Wrap) -> str:
     return ""
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Value, frozen=True):
     """One KEK of a vault."""
 
     id: str

@@ -6,17 +6,16 @@ Reads files; asks no service and opens nothing. What the vault makes of them: `e
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from recoup.engine.keys.kek import Recipient
 from recoup.engine.keys.keyfile import KeyFile, read_key_file
 from recoup.engine.keys.wraps import Both, Wrapper
 from recoup.errors import KeyUnavailable
+from recoup.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(Value, frozen=True):
     """What opens, and what only closes."""
 
     files: tuple[KeyFile, ...] = ()

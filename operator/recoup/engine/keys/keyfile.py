@@ -7,12 +7,12 @@ that begin with `#` are comments.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from recoup.engine.keys.kek import Kek, RecipientKek, kek_from_text
 from recoup.engine.keys.text import FINGERPRINT, decode_fingerprint
 from recoup.errors import Invalid, KeyUnavailable
+from recoup.value import Value
 
 _MAX_BYTES = 1 << 20
 _KEK_HEAD = """\
@@ -28,8 +28,7 @@ _PINS_HEAD = """\
 """
 
 
-@dataclass(frozen=True, slots=True)
-class KeyFile:
+class KeyFile(Value, frozen=True):
     """What a key file says."""
 
     path: Path

@@ -6,12 +6,12 @@ What every kind of KEK has in common, and nothing of any one of them: `kek.py` h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
 import msgspec
 
 from recoup.engine.format.envelopes import AES_KWP, HPKE_HYBRID, HPKE_X25519
+from recoup.value import Value
 
 PASSPHRASE: Final = 17
 AWS_KMS: Final = 18
@@ -33,8 +33,7 @@ class Wrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.type, self.id
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Value, frozen=True):
     """Where a section stands. A wrap opens in its own scope and in no other."""
 
     repo_id: bytes

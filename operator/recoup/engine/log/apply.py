@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 import msgspec
 
@@ -120,7 +119,7 @@ def _replace(facts: Facts, seq: int, body: Replace, incarnations: tuple[ObjectRe
         incarnations=tuple(own.values()),
     )
     facts.last_shrinking = seq
-    facts.commits[body.point] = replace(known, body=commit, refs=body.refs, replaced=seq)
+    facts.commits[body.point] = msgspec.structs.replace(known, body=commit, refs=body.refs, replaced=seq)
     _know(facts, incarnations)
 
 
@@ -149,7 +148,7 @@ def _upkeep(facts: Facts, head: Head, body: Forget | Condemn | Sweep | Index) ->
             for point in body.points:
                 gone = facts.commits.pop(point)
                 bare = msgspec.structs.replace(gone.body, ticket=b"", record=b"")
-                facts.forgotten[point] = Forgotten(head.seq, replace(gone, body=bare))
+                facts.forgotten[point] = Forgotten(head.seq, msgspec.structs.replace(gone, body=bare))
             if body.policy_uid:
                 facts.policy_generations[body.policy_uid] = body.policy_generation
             facts.last_shrinking = head.seq

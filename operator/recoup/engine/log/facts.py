@@ -5,8 +5,10 @@ Data and questions about it, no decisions: which entries count is decided in `ru
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import dataclasses
 from typing import Generic, TypeVar
+
+from msgspec import field
 
 from recoup.engine.format.kinds import DIGEST_BYTES
 from recoup.engine.keys.certificate import Certificate
@@ -14,6 +16,7 @@ from recoup.engine.keys.roles import VaultIdentity
 from recoup.engine.log.bodies import Attest, Commit, Condemn, DescriptorRef, Evidence, Init, ObjectRef, Open, Pin, Signer, Sweep
 from recoup.engine.records.nodes import Locator
 from recoup.errors import Integrity
+from recoup.value import Record, Value
 
 T = TypeVar("T")
 _NONE = bytes(DIGEST_BYTES)
@@ -21,8 +24,7 @@ SQUATTED_AT = 64
 """So many invalid entries in one log are `LogSquatted`: somebody writes into it who holds no key."""
 
 
-@dataclass(slots=True)
-class Session:
+class Session(Record):
     """One attempt or several at one volume's recovery point."""
 
     ticket: bytes
@@ -39,8 +41,7 @@ class Session:
         return self.committed is not None or max(self.opens, default=-1) <= self.aborted_up_to
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(Value, frozen=True):
     """One live recovery point of one volume."""
 
     seq: int
@@ -69,8 +70,7 @@ class Committed:
         return ObjectRef(digest, named.get(digest, 0 if self.home_seq is not None else incarnation))
 
 
-@dataclass(frozen=True, slots=True)
-class Forgotten:
+class Forgotten(Value, frozen=True):
     """A point that is not live any more: what its set named is what a sweep may find."""
 
     seq: int
@@ -79,15 +79,13 @@ class Forgotten:
     """Without ticket and record."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attested:
+class Attested(Value, frozen=True):
     seq: int
     time: int
     body: Attest
 
 
-@dataclass(frozen=True, slots=True)
-class Noted(Generic[T]):
+class Noted(Value, Generic[T], frozen=True):
     """An entry that is kept as it stands. `time` is milliseconds, informational."""
 
     seq: int
@@ -95,7 +93,7 @@ class Noted(Generic[T]):
     body: T
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class Facts:
     """What the entries before `next_seq` say. Changed only by `LogState.take` (state.py)."""
 
@@ -111,51 +109,51 @@ class Facts:
     init: Init | None = None
     identity: VaultIdentity | None = None
     location_id: bytes = b""
-    certificates: dict[int, Certificate] = field(default_factory=dict)
-    signed_certificates: dict[int, bytes] = field(default_factory=dict)
+    certificates: dict[int, Certificate] = dataclasses.field(default_factory=dict)
+    signed_certificates: dict[int, bytes] = dataclasses.field(default_factory=dict)
     """The same as the root key signed them."""
-    keyrings: dict[int, bytes] = field(default_factory=dict)
+    keyrings: dict[int, bytes] = dataclasses.field(default_factory=dict)
     """Digest of the keyring object in force, by generation."""
     descriptor: DescriptorRef | None = None
-    sessions: dict[bytes, Session] = field(default_factory=dict)
-    commits: dict[bytes, Committed] = field(default_factory=dict)
+    sessions: dict[bytes, Session] = dataclasses.field(default_factory=dict)
+    commits: dict[bytes, Committed] = dataclasses.field(default_factory=dict)
     """Live recovery points by manifest digest, in log order."""
-    attests: list[Attested] = field(default_factory=list)
-    forgotten: dict[bytes, Forgotten] = field(default_factory=dict)
+    attests: list[Attested] = dataclasses.field(default_factory=list)
+    forgotten: dict[bytes, Forgotten] = dataclasses.field(default_factory=dict)
     """Every point that was live once, by manifest digest."""
-    pinned: dict[bytes, Noted[Pin]] = field(default_factory=dict)
-    adopted: dict[str, str] = field(default_factory=dict)
+    pinned: dict[bytes, Noted[Pin]] = dataclasses.field(default_factory=dict)
+    adopted: dict[str, str] = dataclasses.field(default_factory=dict)
     """Policy UID that owns the points of another one by ADOPT."""
-    policy_generations: dict[str, int] = field(default_factory=dict)
+    policy_generations: dict[str, int] = dataclasses.field(default_factory=dict)
     """The highest generation of each policy that a FORGET carried."""
-    condemned: dict[int, Noted[Condemn]] = field(default_factory=dict)
+    condemned: dict[int, Noted[Condemn]] = dataclasses.field(default_factory=dict)
     """CONDEMNs by seq that have no SWEEP yet."""
-    swept: dict[int, Noted[Sweep]] = field(default_factory=dict)
+    swept: dict[int, Noted[Sweep]] = dataclasses.field(default_factory=dict)
     """Every SWEEP by seq."""
-    unfinished: set[int] = field(default_factory=set)
+    unfinished: set[int] = dataclasses.field(default_factory=set)
     """SWEEPs whose deletes nobody has seen to be done."""
     last_live: tuple[int, int] | None = None
     """(seq, live objects) of the newest CONDEMN or SWEEP."""
     last_shrinking: int = -1
     """Seq of the newest FORGET or REPLACE: the live set may have become smaller there."""
-    merged_segments: dict[bytes, int] = field(default_factory=dict)
+    merged_segments: dict[bytes, int] = dataclasses.field(default_factory=dict)
     """Index segments in force that INDEX entries brought."""
-    replaced_segments: set[bytes] = field(default_factory=set)
-    healed: dict[bytes, tuple[int, ...]] = field(default_factory=dict)
+    replaced_segments: set[bytes] = dataclasses.field(default_factory=set)
+    healed: dict[bytes, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     """Incarnations that a HEAL named, ascending, by digest. Anybody may have claimed them: bytes that do not match are passed over."""
-    incarnations: dict[bytes, int] = field(default_factory=dict)
+    incarnations: dict[bytes, int] = dataclasses.field(default_factory=dict)
     """The highest incarnation that any entry but HEAL names for an object, where it is not 0; those in list objects are not among them."""
-    mirrored: dict[bytes, int] = field(default_factory=dict)
+    mirrored: dict[bytes, int] = dataclasses.field(default_factory=dict)
     """Seq, in the home's log, of the last entry that was mirrored here, by what it is about: a recovery point, or the vault (empty)."""
-    evidence: list[Noted[Evidence]] = field(default_factory=list)
-    damaged: set[ObjectRef] = field(default_factory=set)
-    lost: set[int] = field(default_factory=set)
+    evidence: list[Noted[Evidence]] = dataclasses.field(default_factory=list)
+    damaged: set[ObjectRef] = dataclasses.field(default_factory=set)
+    lost: set[int] = dataclasses.field(default_factory=set)
     """Entries that nobody of this vault can have written as they stand: squatted, or damaged in the store."""
-    breaks: list[int] = field(default_factory=list)
+    breaks: list[int] = dataclasses.field(default_factory=list)
     """Entries whose predecessor is one of the lost: `LogForked` until a person decides; what they say still counts."""
     invalid: int = 0
     """Entries that were skipped, for whatever reason."""
-    complaints: list[tuple[int, str]] = field(default_factory=list)
+    complaints: list[tuple[int, str]] = dataclasses.field(default_factory=list)
     """Why, for the last few of them."""
     foreign_root: bool = False
     """An INIT stands in the log that leads to another root key than the pinned one."""

@@ -11,7 +11,6 @@ import os
 import struct
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from functools import cache
 from typing import Any, Final
 
@@ -200,7 +199,7 @@ def _trimmed(facts: Facts) -> dict[str, Any]:
     for attest in facts.attests:
         manifests = tuple(manifest for manifest in attest.body.manifests if manifest in facts.commits)
         if manifests:
-            attests.append(replace(attest, body=msgspec.structs.replace(attest.body, manifests=manifests)))
+            attests.append(msgspec.structs.replace(attest, body=msgspec.structs.replace(attest.body, manifests=manifests)))
     named = {segment for commit in facts.commits.values() for segment in commit.body.index_segments}
     return {
         "sessions": {ident: _short(session) for ident, session in facts.sessions.items()},

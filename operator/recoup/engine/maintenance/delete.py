@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from itertools import islice
 
 from recoup.engine.format.names import digest_of, log_name, object_name
@@ -14,12 +13,12 @@ from recoup.engine.records.objectlist import Listed
 from recoup.engine.stores.base import Store
 from recoup.errors import Denied, Integrity, NotFound
 from recoup.report import Progress
+from recoup.value import Record
 
 _BATCH = 1024
 
 
-@dataclass
-class Deleted:
+class Deleted(Record):
     """What became of deletes. Bytes are stored bytes."""
 
     objects: int = 0

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import groupby
+
+from msgspec import field
 
 from recoup.engine.format.kinds import Area
 from recoup.engine.format.names import digest_of, object_name, parse_object_name, vault_prefix
 from recoup.engine.records.objectlist import MAX_ROWS, Listed, encode_list
 from recoup.engine.stores.base import Store
 from recoup.errors import Integrity
+from recoup.value import Record
 
 AREAS: tuple[Area, ...] = ("d", "m", "x")
 
 
-@dataclass
-class ListWriter:
+class ListWriter(Record):
     """Puts object lists. Rows come sorted. With `store` None nothing is put, only counted."""
 
     store: Store | None

@@ -8,7 +8,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+
+from msgspec import field
 
 from recoup.engine.keys.roles import MaintenanceKeys
 from recoup.engine.log.bodies import Condemn
@@ -21,10 +22,10 @@ from recoup.engine.maintenance.sessions import unfinished_digests
 from recoup.engine.records.objectlist import Listed
 from recoup.engine.stores.base import Store
 from recoup.report import Progress
+from recoup.value import Record
 
 
-@dataclass
-class Due:
+class Due(Record):
     """A CONDEMN whose grace is over. `taken`: digests of it that something live needs again."""
 
     seq: int
@@ -32,8 +33,7 @@ class Due:
     taken: set[bytes] = field(default_factory=set)
 
 
-@dataclass
-class Look:
+class Look(Record):
     """What was seen. Bytes are stored bytes, as listed."""
 
     marked: int

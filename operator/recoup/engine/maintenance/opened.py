@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from recoup.engine.keys.roles import MaintenanceKeys, VaultIdentity
 from recoup.engine.log.follow import Log
 from recoup.engine.stores.base import Store
 from recoup.errors import KeyUnavailable, NotFound
+from recoup.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Maintained:
+class Maintained(Value, frozen=True):
     """A followed log and the keys to tidy it up with."""
 
     log: Log

@@ -10,9 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
+
+from msgspec import field
 
 from recoup.engine.keys.roles import MaintenanceKeys
 from recoup.engine.log.bodies import Abort, Condemn, Sweep
@@ -28,6 +29,7 @@ from recoup.engine.records.objectlist import Listed
 from recoup.errors import Integrity, Retryable
 from recoup.report import Progress
 from recoup.typeinfo import build_type_info
+from recoup.value import Record, Value
 
 GRACE: Final = timedelta(days=7)
 DEAD_AFTER: Final = timedelta(days=30)
@@ -37,8 +39,7 @@ _ATTEMPTS: Final = 5
 _THREADS: Final = 16
 
 
-@dataclass(frozen=True)
-class Wishes:
+class Wishes(Value, frozen=True):
     """How to prune."""
 
     grace: timedelta = GRACE
@@ -49,8 +50,7 @@ class Wishes:
     threads: int = _THREADS
 
 
-@dataclass
-class Waiting:
+class Waiting(Record):
     """A CONDEMN that was not swept. Times are milliseconds since 1970."""
 
     seq: int
@@ -61,8 +61,7 @@ class Waiting:
     """Unfinished sessions to which the objects may belong; if there are any, it waits for them."""
 
 
-@dataclass
-class Pruned:
+class Pruned(Record):
     """What a run did, or in a dry run would do. Bytes are stored bytes."""
 
     live_objects: int = 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
 from recoup.engine.backup.packs import PACK_BYTES, MetaWriter, put_object
@@ -26,13 +25,13 @@ from recoup.engine.points import OpenPoint, open_point
 from recoup.engine.vault import Unlocked
 from recoup.errors import Invalid, RecoupError
 from recoup.report import Progress
+from recoup.value import Record
 
 WASTE: Final = 0.25
 """Of the bytes of a pack's blocks: packs that waste less stay as they are."""
 
 
-@dataclass
-class Repacked:
+class Repacked(Record):
     """What was done, or in a dry run would be. Bytes are those of encrypted blocks."""
 
     packs: int = 0

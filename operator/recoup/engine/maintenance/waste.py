@@ -6,7 +6,8 @@ Memory is about a hundred bytes a pack; leaves of refs that points share are rea
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+
+from msgspec import field
 
 from recoup.engine.blocks import Objects
 from recoup.engine.format.kinds import BlockKind, Kind
@@ -15,10 +16,10 @@ from recoup.engine.log.sets import StoredSets
 from recoup.engine.points import OpenPoint
 from recoup.engine.records.nodes import Locator, ObjectRef
 from recoup.engine.records.objectset import FetchSet, iterate_set
+from recoup.value import Record
 
 
-@dataclass
-class Use:
+class Use(Record):
     """Of all packs that some points name. Bytes are those of encrypted blocks, without padding and footers."""
 
     packs: dict[ObjectRef, int] = field(default_factory=dict)

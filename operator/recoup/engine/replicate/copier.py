@@ -12,15 +12,17 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import NamedTuple, Self
+
+from msgspec import field
 
 from recoup.engine.format.kinds import MAX_OBJECT_BYTES, Area
 from recoup.engine.format.names import digest_of, object_name
 from recoup.engine.stores.base import Store
 from recoup.errors import Cancelled, Integrity, NotFound
 from recoup.report import Progress
+from recoup.value import Record
 
 THREADS = 6
 _AHEAD = 4
@@ -46,8 +48,7 @@ class Wanted(NamedTuple):
     """Its bytes, where they were read and compared already."""
 
 
-@dataclass
-class Copied:
+class Copied(Record):
     """What was done. Bytes are stored bytes."""
 
     objects: int = 0
@@ -58,7 +59,7 @@ class Copied:
     found_bytes: int = 0
     spoilt: int = 0
     """Objects that stood here with other bytes than their names say, and were put again under the next incarnation."""
-    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class _Buffer(threading.local):

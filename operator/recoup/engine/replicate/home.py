@@ -7,7 +7,6 @@ is itself a copy gives the home's entries that it holds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from recoup.engine.format.names import log_name
 from recoup.engine.log.bodies import Commit, Mirror
@@ -16,10 +15,10 @@ from recoup.engine.log.mirror import MIRRORED, home_entry, subject_of
 from recoup.engine.log.state import LogState
 from recoup.engine.stores.base import Store
 from recoup.errors import Integrity, Retryable
+from recoup.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Offered:
+class Offered(Value, frozen=True):
     """One entry of the home's log that a copy may want."""
 
     home_seq: int

@@ -7,7 +7,7 @@ stands in the two logs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import field
 
 from recoup.engine.log.bodies import Commit, Descriptor, Heal, Init, KeyGen, Mirror, Pin, Replace, Unpin
 from recoup.engine.log.bodies import ObjectRef as LoggedObject
@@ -23,6 +23,7 @@ from recoup.engine.vault import ensure_location
 from recoup.errors import Invalid
 from recoup.report import Progress
 from recoup.typeinfo import build_type_info
+from recoup.value import Record
 
 PER_MIRROR = 200
 """Incarnations that a MIRROR names itself: with a home entry of 56 KiB it stays below 64 KiB."""
@@ -30,8 +31,7 @@ PER_HEAL = 500
 SWEPT_TRIES = 3
 
 
-@dataclass
-class Lost:
+class Lost(Record):
     """A recovery point that could not be copied. The next run tries again."""
 
     point: str
@@ -41,8 +41,7 @@ class Lost:
     """How many of its objects cannot be had."""
 
 
-@dataclass
-class Replicated:
+class Replicated(Record):
     """What one run did for one vault. Bytes are stored bytes."""
 
     vault: str

@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from recoup.engine.records.tree import Entry, FileType, WireEntry, Xattr
+from recoup.value import Value
 
 Attributed = Entry | WireEntry
 FetchXattr = Callable[[Xattr], bytes]
@@ -26,8 +26,7 @@ _OURS = (os.geteuid(), os.getegid())
 """Whom a file belongs to that we have just made."""
 
 
-@dataclass(frozen=True)
-class Wishes:
+class Wishes(Value, frozen=True):
     """What is restored only if it is asked for."""
 
     devices: bool = False

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from dataclasses import dataclass, field
+
+from msgspec import field
 
 from recoup.engine.records.content import Run
 from recoup.engine.records.tree import Entry, Path, WireEntry
@@ -19,6 +20,7 @@ from recoup.engine.restore.outcome import Outcome
 from recoup.engine.restore.plan import Pending
 from recoup.engine.restore.spans import write_at, write_differing
 from recoup.errors import Integrity
+from recoup.value import Value
 
 TEMPORARY = b".recoup-partial-"
 _MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -45,8 +47,7 @@ class Names:
         return self._prefix + b"i" + hashlib.blake2b(name, digest_size=12).hexdigest().encode()
 
 
-@dataclass(frozen=True)
-class Hands:
+class Hands(Value, frozen=True):
     """What every writing step needs."""
 
     directories: Directories

@@ -9,7 +9,8 @@ import errno
 import os
 import stat
 import time
-from dataclasses import dataclass, field
+
+from msgspec import field
 
 from recoup.engine.blocks import RANGED_BELOW
 from recoup.engine.browse.sets import Sizes
@@ -35,13 +36,13 @@ from recoup.engine.restore.target import Found, Target, names_in
 from recoup.engine.restore.tree import chosen_totals, hands_for
 from recoup.errors import Invalid
 from recoup.report import Progress
+from recoup.value import Record
 
 _BLOCK = 1 << 20
 """About what one block has: what a range costs at least."""
 
 
-@dataclass
-class Tally:
+class Tally(Record):
     files: int = 0
     bytes: int = 0
 
@@ -50,8 +51,7 @@ class Tally:
         self.bytes += size
 
 
-@dataclass
-class Forecast:
+class Forecast(Record):
     """Counts of one restore that has not been made. Bytes are bytes of content, but for `fetch_bytes`, which are stored ones."""
 
     source: str

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from enum import StrEnum
 
 import msgspec
+from msgspec import field
 
 from recoup.engine.restore.attributes import Wishes
 from recoup.engine.restore.selection import Choice
+from recoup.value import Value
 
 
 class Existing(StrEnum):
@@ -29,8 +30,7 @@ class Existing(StrEnum):
         return self in {Existing.OVERWRITE, Existing.MIRROR}
 
 
-@dataclass(frozen=True)
-class Orders:
+class Orders(Value, frozen=True):
     """Everything that says how to restore."""
 
     wishes: Wishes = field(default_factory=Wishes)

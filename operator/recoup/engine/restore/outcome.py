@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+
+from msgspec import field
 
 from recoup.engine.records.tree import Path, printable
+from recoup.value import Record
 
 LISTED = 1000
 """Paths listed per kind; the rest is counted."""
 
 
-@dataclass
-class Notes:
+class Notes(Record):
     """Paths with one reason each: all are counted, the first ones are listed."""
 
     total: int = 0
     listed: list[tuple[str, str]] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, path: Path, reason: str) -> None:
         with self._lock:
@@ -26,8 +27,7 @@ class Notes:
                 self.listed.append((printable(path), reason))
 
 
-@dataclass
-class Outcome:
+class Outcome(Record):
     """Counts of one restore. Bytes are bytes of file content."""
 
     files: int = 0
@@ -47,7 +47,7 @@ class Outcome:
     """Attributes that the target's file system, or a missing right, did not keep."""
     not_restored: Notes = field(default_factory=Notes)
     """Sockets, and devices and trusted.* attributes that were not asked for."""
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def count(self, *, files: int = 0, written: int = 0, compared: int = 0, fetched: int = 0, kept: int = 0) -> None:
         with self._lock:

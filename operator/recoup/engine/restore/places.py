@@ -11,18 +11,17 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from recoup.engine.restore.files import TEMPORARY
 from recoup.engine.restore.spans import make_hole, write_at
 from recoup.errors import Invalid
+from recoup.value import Record
 
 _TEXT = b"A restore by recoup to this device has not ended, or it failed: its content is of no use. Run it again. Restore: "
 
 
-@dataclass
-class Place:
+class Place(Record):
     """An open target."""
 
     path: str

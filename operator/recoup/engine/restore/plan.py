@@ -7,12 +7,14 @@ that a recovery point written in walk order is read with one request per pack.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+
+from msgspec import field
 
 from recoup.engine.records.content import Run
 from recoup.engine.records.nodes import ObjectRef
 from recoup.engine.records.rows import Place
 from recoup.engine.records.tree import Entry
+from recoup.value import Record
 
 WINDOW_RUNS = 32_768
 WINDOW_BYTES = 512 * 2**20
@@ -67,8 +69,7 @@ def is_single(entry: Entry) -> bool:
     return run.offset == 0 and run.length == entry.size
 
 
-@dataclass
-class PackJob:
+class PackJob(Record):
     """What is wanted of one pack: by block number, the block's id and the runs that it feeds."""
 
     object: ObjectRef

@@ -9,20 +9,20 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
+from msgspec import field
 
 from recoup.engine.records.nodes import Fetch
 from recoup.engine.records.tree import Entry, FileType, Path, iterate_paths, iterate_tree, valid_name
 from recoup.engine.source.exclude import Excludes
 from recoup.errors import Invalid
+from recoup.value import Value
 
 _WILD = (b"*", b"?", b"[")
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(Value, frozen=True):
     """What was asked for, as given. Globs are those of a backup's --exclude; an exclude beats an include."""
 
     include: tuple[str, ...] = ()
@@ -35,8 +35,7 @@ class Choice:
         return not (self.include or self.exclude or self.maps)
 
 
-@dataclass(frozen=True)
-class Globs:
+class Globs(Value, frozen=True):
     """Compiled includes and excludes."""
 
     include: Excludes
@@ -66,8 +65,7 @@ class Globs:
         return _Folder(path, b"/".join(path), included=included, excluded=False)
 
 
-@dataclass(frozen=True)
-class _Folder:
+class _Folder(Value, frozen=True):
     """What the globs say of all entries of one directory."""
 
     path: Path
@@ -85,8 +83,7 @@ class _Folder:
         return self.excluded or globs.exclude.matches(self.joined, name)
 
 
-@dataclass(frozen=True)
-class Stream:
+class Stream(Value, frozen=True):
     """Entries from `source` of the recovery point, placed at `base` below the target."""
 
     globs: Globs

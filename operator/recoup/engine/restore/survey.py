@@ -13,7 +13,6 @@ import stat
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from enum import Enum
 
 from recoup.engine.format.ids import block_id
@@ -26,6 +25,7 @@ from recoup.engine.restore.files import Hands
 from recoup.engine.restore.spans import dirt
 from recoup.engine.source.files import read_into
 from recoup.errors import Invalid
+from recoup.value import Value
 
 THREADS = 2
 _BATCH = 64
@@ -50,8 +50,7 @@ class State(Enum):
     ABSENT = "absent"
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Value, frozen=True):
     """A verdict. `lacking` are the parts of runs to write (of PARTS, of a file whose runs stand in its entry)."""
 
     state: State

@@ -7,7 +7,6 @@ would have taken had the recovery point it; other names, the marker and lost+fou
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from recoup.engine.records.tree import Entry, FileType, Path
 from recoup.engine.restore.files import TEMPORARY, Hands
@@ -15,13 +14,13 @@ from recoup.engine.restore.orders import Existing
 from recoup.engine.restore.selection import Stream
 from recoup.engine.restore.target import Target, names_in
 from recoup.errors import Invalid
+from recoup.value import Value
 
 Remove = Callable[[int, Path, bool], None]
 """Called with an open directory, the path of what goes, and whether it is a leftover of ours."""
 
 
-@dataclass(frozen=True)
-class Sweep:
+class Sweep(Value, frozen=True):
     """Finds what goes; `remove` decides how (or only counts)."""
 
     target: Target

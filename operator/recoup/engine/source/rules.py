@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Final
 
 from recoup.engine.source.files import FileChanged, open_file
+from recoup.value import Value
 
 CACHE_TAG: Final = b"CACHEDIR.TAG"
 _CACHE_SIGNATURE: Final = b"Signature: 8a477f597d28d172789f06886806bc55"
 
 
-@dataclass(frozen=True)
-class WalkRules:
+class WalkRules(Value, frozen=True):
     """Which entries of a directory source are taken. All of them belong to what a lineage cache depends on (`tokens`)."""
 
     excludes: tuple[str, ...] = ()

@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from msgspec import field
+
 from recoup.engine.source.exclude import Excludes
 from recoup.engine.source.rules import CACHE_TAG, WalkRules, is_cache
+from recoup.value import Record
 
 Path = tuple[bytes, ...]
 _Child = tuple[Path, bytes, int, int]
@@ -30,8 +32,7 @@ MAX_OPEN = 128
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-@dataclass(slots=True)
-class Directory:
+class Directory(Record):
     """One listed directory. `fd` stays open until `release`; `enter` makes it the working directory."""
 
     path: Path

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from recoup.errors import Integrity, Invalid
+from recoup.value import Value
 
 Buffer = bytes | bytearray | memoryview
 
@@ -76,8 +77,7 @@ class Credentials:
     session_token: str | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True)
-class StoreOptions:
+class StoreOptions(Value, frozen=True):
     """How to open a store. Everything but the limits concerns s3:// only.
 
     `credentials` beats `credentials_dir` (files `accessKeyID`, `secretAccessKey`, optional `sessionToken`, read again when they

@@ -10,12 +10,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TypeVar
+
+from msgspec import field
 
 from recoup.engine.format.names import ObjectName, digest_of, object_name, parse_object_name
 from recoup.engine.stores.base import MAX_OBJECT, Buffer, Store
 from recoup.errors import Integrity, Invalid, NotFound, RecoupError, Retryable
+from recoup.value import Record
 
 T = TypeVar("T")
 Errors = list[RecoupError]
@@ -28,8 +30,7 @@ NOTED = 100
 """Objects that are listed by name for each place; the rest is counted."""
 
 
-@dataclass
-class Place:
+class Place(Record):
     """One location of the vault. `incarnations` tells under which it may keep a digest, best first; it may raise what a store raises."""
 
     store: Store

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 from recoup.engine.stores.base import Store
 from recoup.errors import Denied, Invalid, NotFound
+from recoup.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(Value, frozen=True):
     """One version of an object, or a delete marker."""
 
     name: str
@@ -24,8 +23,7 @@ class Version:
     marker: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Retention:
+class Retention(Value, frozen=True):
     """What keeps a version."""
 
     until: datetime | None
@@ -48,8 +46,7 @@ class Versioned(Protocol):
         """What keeps it, as far as these credentials may ask."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(Value, frozen=True):
     """What is still there."""
 
     name: str

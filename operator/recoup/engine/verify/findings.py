@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 from array import array
-from dataclasses import dataclass, field
+
+from msgspec import field
 
 from recoup.engine.records.nodes import ObjectRef
+from recoup.value import Record, Value
 
 LISTED_PATHS = 1000
 """Paths listed for each recovery point; the rest is counted."""
 
 
-@dataclass(frozen=True)
-class Damage:
+class Damage(Value, frozen=True):
     """One object that is missing or is not what it should be."""
 
     name: str
@@ -23,8 +24,7 @@ class Damage:
     ref: ObjectRef
 
 
-@dataclass
-class Affected:
+class Affected(Record):
     """What a recovery point loses. `paths` empty with `whole` set: nothing of it can be restored."""
 
     point: str
@@ -36,8 +36,7 @@ class Affected:
     """Damaged objects are all that is wrong. Otherwise only a verification at level 4 can take it back."""
 
 
-@dataclass
-class BlockFacts:
+class BlockFacts(Record):
     """What V4 keeps of an object that it opened: enough to check refs and runs against it without reading it again."""
 
     ids: bytes
@@ -49,8 +48,7 @@ class BlockFacts:
         return 0 <= number < len(self.lengths) and self.ids[32 * number : 32 * number + 32] == block and self.kinds[number] == kind
 
 
-@dataclass
-class Findings:
+class Findings(Record):
     """Result of one verification. Bytes are stored bytes that were fetched."""
 
     level: int
@@ -73,10 +71,10 @@ class Findings:
     """Objects that were brought back from other locations, and are good now."""
     healing: str = ""
     """`Tried`, or the reason why it could not be; empty if it was not wanted."""
-    facts: dict[ObjectRef, BlockFacts] = field(default_factory=dict, repr=False)
+    facts: dict[ObjectRef, BlockFacts] = field(default_factory=dict)
     recorded: str = ""
     """What was appended to the log about it, or why nothing was."""
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def good(self) -> bool:

@@ -5,7 +5,7 @@ Read from object sets, which need no key, and from the COMMITs themselves. A set
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import field
 
 from recoup.engine.format.kinds import Area
 from recoup.engine.format.names import digest_of, object_name
@@ -18,10 +18,10 @@ from recoup.engine.records.objectset import MAX_SET_BYTES, iterate_set, set_node
 from recoup.engine.stores.base import Store
 from recoup.engine.verify.findings import Affected, Damage, Findings
 from recoup.errors import Integrity, NotFound
+from recoup.value import Record, Value
 
 
-@dataclass(frozen=True)
-class Live:
+class Live(Value, frozen=True):
     """One object. `size` is None where nothing but its digest is known beforehand."""
 
     ref: ObjectRef
@@ -33,8 +33,7 @@ class Live:
     """Whether a restore needs it; caches and index segments only save time."""
 
 
-@dataclass
-class LiveSet:
+class LiveSet(Record):
     """All objects of some recovery points."""
 
     objects: dict[ObjectRef, Live] = field(default_factory=dict)
