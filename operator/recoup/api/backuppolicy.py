@@ -20,6 +20,10 @@ MAX_VOLUMES = 1000
 
 RPO_MET = "RPOMet"
 RPO_AT_RISK = "RPOAtRisk"
+VERIFIED = "Verified"
+
+MAX_DAMAGED = 50
+"""Bound of status.damaged."""
 
 RUN_MESSAGE_LIMIT = 1024
 
@@ -96,6 +100,22 @@ class Objectives(Spec, frozen=True):
     rpo: str | None = None
 
 
+class VerificationSchedule(Spec, frozen=True):
+    """Exactly one of cron, every."""
+
+    cron: str | None = None
+    every: str | None = None
+    time_zone: str = "UTC"
+    jitter: str | None = None
+
+
+class Verification(Spec, frozen=True):
+    """How often recovery points are read back, and how deep (1-4)."""
+
+    schedule: VerificationSchedule
+    level: int = 2
+
+
 class BackupPolicySpec(Spec, frozen=True):
     selector: VolumeSelector
     locations: tuple[Reference, ...]
@@ -105,6 +125,7 @@ class BackupPolicySpec(Spec, frozen=True):
     files: Files = Files()
     mover: Mover = Mover()
     objectives: Objectives = Objectives()
+    verification: Verification | None = None
 
     @property
     def home(self) -> str:
@@ -165,6 +186,30 @@ class VolumeProtection(Status, frozen=True):
     snapshot: str | None = None
 
 
+class VerificationResult(Status, frozen=True):
+    """The newest verification of the vault at one location. points: the policy's there; damaged: those that are not whole."""
+
+    location: str
+    at: datetime
+    level: int
+    points: int
+    damaged: int
+    healed: int | None = None
+
+
+class DamagedVolume(Status, frozen=True):
+    """One volume of a recovery point that cannot be restored whole from one location."""
+
+    location: str
+    manifest: str
+    persistent_volume_claim: str
+    since: datetime
+    snapshot: str | None = None
+    whole: bool | None = None
+    paths: int | None = None
+    first_paths: tuple[str, ...] = ()
+
+
 class BackupPolicyStatus(Status, frozen=True):
     observed_generation: int | None = None
     conditions: tuple[Condition, ...] = ()
@@ -175,6 +220,8 @@ class BackupPolicyStatus(Status, frozen=True):
     coverage: Coverage | None = None
     rpo: RpoState | None = None
     volumes: tuple[VolumeProtection, ...] = ()
+    verifications: tuple[VerificationResult, ...] = ()
+    damaged: tuple[DamagedVolume, ...] = ()
 
 
 class BackupPolicy(Struct, frozen=True, kw_only=True):

@@ -23,7 +23,7 @@ from recoup.controller.handout import MAINTENANCE, has_role
 from recoup.controller.kube import Kube, Object
 from recoup.controller.logs import Redactor
 from recoup.controller.metrics import Metrics
-from recoup.controller.points import to_point
+from recoup.controller.points import to_drill, to_point, to_verification
 from recoup.controller.resources import SECRET
 from recoup.errors import Denied, KeyUnavailable, RecoupError, Retryable
 from recoup.plan.observed import Catalogue, Point, Ticket
@@ -193,8 +193,15 @@ class Catalogues:
         points = tuple(point for entry in found.points if (point := to_point(entry)) is not None)
         locked = any(entry.record is None and entry.generation not in keys.meta_keys for entry in found.points)
         catalogue = Catalogue(
-            vault=vault, fingerprint=found.fingerprint, points=points, locked=locked, forgotten=found.forgotten, revision=found.revision
-        )  # fmt: skip
+            vault=vault,
+            fingerprint=found.fingerprint,
+            points=points,
+            locked=locked,
+            forgotten=found.forgotten,
+            revision=found.revision,
+            verifications=tuple(run for said in found.verifications if (run := to_verification(said)) is not None),
+            drills=tuple(drill for said in found.drills if (drill := to_drill(said)) is not None),
+        )
         place.catalogues[vault], place.heads[vault] = (started, catalogue), found.next_seq
         self._by_name[where.metadata.name] = place
         self._news(changed_points(before[1] if before is not None else None, catalogue))

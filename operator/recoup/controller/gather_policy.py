@@ -19,7 +19,7 @@ from recoup.controller.gather_keys import VaultKeys, observe_keys
 from recoup.controller.gather_snapshot import read_catalogue
 from recoup.controller.kube import Object
 from recoup.controller.ledger import FailureLedger
-from recoup.controller.resources import LOCATION, SNAPSHOT
+from recoup.controller.resources import LOCATION, RESTORE, SNAPSHOT
 from recoup.plan.actions import Plan
 from recoup.plan.observed import ApiFailure, Catalogue
 from recoup.plan.policy import PolicyObserved, plan_policy, wants_catalogues
@@ -59,6 +59,7 @@ class PolicyReconciler:
             upkeep_jobs=upkeep,
             progress=self._reader.progress_of(upkeep, now),
             warnings=keys.warnings | reader.warnings_of(upkeep, now),
+            restores=tuple(reader.kube.list(RESTORE, metadata["namespace"])) if "verification" in obj["spec"] else (),
             failures=self._ledger.of(metadata["uid"]),
         )
         return self._with_catalogues(observed, now) if wants_catalogues(observed) else observed

@@ -103,6 +103,8 @@ def _facts(key: Key, status: Object) -> Object:
         facts["coverage"] = {name: (status.get("coverage") or {}).get(name) for name in ("selected", "protected", "failed")}
         facts["last"] = (status.get("lastSuccess") or {}).get("at")
         facts["rpo"] = status.get("rpo")
+        facts["verified"] = {each["location"]: each["at"] for each in status.get("verifications") or ()}
+        facts["damaged"] = sum(each.get("damaged") or 0 for each in status.get("verifications") or ()) if facts["verified"] else None
         facts["newest"] = {each["persistentVolumeClaim"]: each.get("newestPoint") for each in status.get("volumes") or ()}
     return facts
 
@@ -140,6 +142,7 @@ def _policies(facts: list[tuple[Key, Object]]) -> Iterator[Metric]:
     yield last
     yield volumes
     yield from _protection(facts)
+    yield from _verified(facts)
 
 
 def _protection(facts: list[tuple[Key, Object]]) -> Iterator[Metric]:
@@ -157,3 +160,28 @@ def _protection(facts: list[tuple[Key, Object]]) -> Iterator[Metric]:
             newest.add_metric([key.namespace, key.name, name], datetime.fromisoformat(str(point)).timestamp() if point else 0.0)
     yield rpo
     yield newest
+
+
+def _verified(facts: list[tuple[Key, Object]]) -> Iterator[Metric]:
+    last = GaugeMetricFamily(
+        "recoup_policy_last_verification_timestamp_seconds",
+        "When the newest verification of all recovery points at the location began.",
+        labels=["namespace", "policy", "location"],
+    )
+    damaged = GaugeMetricFamily(
+        "recoup_policy_damaged_points", "Recovery points of volumes that are not whole at some location.", labels=["namespace", "policy"]
+    )
+    for key, fact in facts:
+        for location, at in fact["verified"].items():
+            last.add_metric([key.namespace, key.name, location], datetime.fromisoformat(str(at)).timestamp())
+        if fact["damaged"] is not None:
+            damaged.add_metric([key.namespace, key.name], float(fact["damaged"]))
+    verified = GaugeMetricFamily(
+        "recoup_policy_verified", "1 if the condition Verified is True, 0 if False.", labels=["namespace", "policy"]
+    )
+    for key, fact in facts:
+        if fact["conditions"].get("Verified") in ("True", "False"):
+            verified.add_metric([key.namespace, key.name], float(fact["conditions"]["Verified"] == "True"))
+    yield last
+    yield damaged
+    yield verified

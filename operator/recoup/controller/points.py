@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import structs
 
-from recoup.plan.observed import ClaimRecord, Point
+from recoup.plan.observed import ClaimRecord, DrillRun, Point, PointDamage, VerificationRun
 
 if TYPE_CHECKING:
     from recoup.engine import catalogue as engine
@@ -34,6 +34,8 @@ def to_point(entry: engine.Point) -> Point | None:
         id=entry.id, session=entry.session, manifest=entry.id, taken_at=taken_at, policy_uid=entry.policy_uid,
         source=ClaimRecord(persistent_volume_claim_uid=entry.pvc_uid), here_at=_milliseconds(entry.here_at), revision=entry.revision,
     )  # fmt: skip
+    if entry.judgement is not None:
+        point = _judged(point, entry.judgement)
     if record is None:
         return point
     return structs.replace(
@@ -51,6 +53,53 @@ def to_point(entry: engine.Point) -> Point | None:
         duration=max(0.0, (record.finished - record.started) / 1000),
         errors=record.errors,
     )
+
+
+def to_verification(run: engine.Verification) -> VerificationRun | None:
+    """One run; None if its times are none."""
+    started, ended = _time(run.started), _time(run.ended)
+    if started is None or ended is None:
+        return None
+    return VerificationRun(
+        round=run.round, started=started, ended=ended, level=run.level, chosen=run.chosen, points=run.points, objects=run.objects,
+        healed=run.healed_objects, log=run.log,
+    )  # fmt: skip
+
+
+def to_drill(drill: engine.Drill) -> DrillRun | None:
+    """One drill; None if its time is none."""
+    ended = _time(drill.ended)
+    if ended is None:
+        return None
+    return DrillRun(round=drill.round, point=drill.point, ended=ended, passed=drill.passed, seconds=drill.seconds, reason=drill.reason)
+
+
+def _judged(point: Point, judgement: engine.Judgement) -> Point:
+    damage = judgement.damage
+    return structs.replace(
+        point,
+        verified_level=judgement.level,
+        verified_at=_moment(judgement.attested_at),
+        drilled_at=_moment(judgement.drilled_at),
+        damage=None
+        if damage is None
+        else PointDamage(
+            since=_at(damage.since),
+            at=_at(damage.at),
+            whole=damage.statement.whole,
+            paths=damage.statement.paths,
+            cleared_by=damage.statement.cleared_by,
+            healing=damage.healing,
+        ),
+    )
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else _at(seconds)
+
+
+def _at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(int(seconds), UTC)
 
 
 def _source(text: str, claim_uid: str) -> ClaimRecord:

@@ -85,6 +85,21 @@ class ClaimRecord(Struct, frozen=True, kw_only=True, rename="camel"):
     """`spec.nodeAffinity` of the source's PersistentVolume."""
 
 
+class PointDamage(Struct, frozen=True, kw_only=True):
+    """Why a recovery point cannot be restored whole from one location, by the log there.
+
+    since, at: when a verification found it first, and last. paths: files that are lost, if not all (`whole`). cleared_by: the level of a
+    verification that may take it back. healing: what became of healing when it was last tried; empty if it was not.
+    """
+
+    since: datetime
+    at: datetime
+    whole: bool = False
+    paths: int = 0
+    cleared_by: int = 1
+    healing: str = ""
+
+
 class Point(Struct, frozen=True, kw_only=True):
     """One committed recovery point of one volume, as the catalogue of its vault gives it."""
 
@@ -112,6 +127,38 @@ class Point(Struct, frozen=True, kw_only=True):
     """When it was committed at this location, or mirrored to it, by the clock of the mover that did."""
     revision: str = ""
     """Stands for what may change about it and has to reach its copies."""
+    verified_level: int | None = None
+    verified_at: datetime | None = None
+    """The newest ATTEST of it at this location."""
+    damage: PointDamage | None = None
+    drilled_at: datetime | None = None
+    """When it last passed a drill at this location."""
+
+
+class VerificationRun(Struct, frozen=True, kw_only=True):
+    """One verification of a vault at one location, by the evidence in its log. chosen: only some points were looked at."""
+
+    round: str
+    started: datetime
+    ended: datetime
+    level: int
+    chosen: bool = False
+    points: int = 0
+    objects: int = 0
+    healed: int = 0
+    log: tuple[str, ...] = ()
+    """Reasons of what is wrong with the log itself."""
+
+
+class DrillRun(Struct, frozen=True, kw_only=True):
+    """One restore to a scratch volume that was compared with its recovery point, by the evidence in the log of where it came from."""
+
+    round: str
+    point: str
+    ended: datetime
+    passed: bool
+    seconds: float
+    reason: str = ""
 
 
 class Catalogue(Struct, frozen=True, kw_only=True, dict=True):
@@ -123,6 +170,9 @@ class Catalogue(Struct, frozen=True, kw_only=True, dict=True):
     vault: str
     fingerprint: str = ""
     points: tuple[Point, ...] = ()
+    verifications: tuple[VerificationRun, ...] = ()
+    """The newest, the newest last."""
+    drills: tuple[DrillRun, ...] = ()
     locked: bool = False
     forgotten: frozenset[str] = frozenset()
     """Manifests that were here and were forgotten: the location's retention let them go."""

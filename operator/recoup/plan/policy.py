@@ -30,6 +30,8 @@ from recoup.plan.schedule import deadline_of, delay_of, describe, read_schedule
 from recoup.plan.selection import select_claims
 from recoup.plan.upkeep import Task, Upkeep, UpkeepObserved, plan_upkeep
 from recoup.plan.vault_keys import KeysStep, drop_finished_keys_jobs, provide_keys
+from recoup.plan.verification import HEAL, Checking, Vault, plan_verification
+from recoup.plan.verified import judge_verified
 
 _POLL = 30.0
 """Seconds between looks while a due slot is held up: no event tells a policy that its obstacle is gone."""
@@ -49,6 +51,7 @@ class PolicyObserved(Struct, frozen=True, kw_only=True):
     upkeep_jobs: Jobs and Pods of the upkeep of this namespace's vaults, whichever policy asked for them.
     catalogues, catalogue_failures: by location, of `vault`, where wants_catalogues says so.
     progress: by Pod name. warnings: by uid, the newest Warning Event about one of these Pods.
+    restores: every RestoreRequest of the namespace: one that met damage has it looked for and healed.
     failures: the last API error per object of this owner, dropped once the write succeeded.
     """
 
@@ -67,12 +70,13 @@ class PolicyObserved(Struct, frozen=True, kw_only=True):
     catalogue_failures: dict[str, ApiFailure] = {}
     progress: dict[str, Progress] = {}
     warnings: dict[str, str] = {}
+    restores: tuple[Object, ...] = ()
     failures: dict[FailureKey, ApiFailure] = {}
 
 
 def wants_catalogues(observed: PolicyObserved) -> bool:
     """Whether this look needs the vault's recovery points at the policy's locations; `observed` is complete but for them."""
-    return observed.vault_ready and len(observed.locations) > 1
+    return observed.vault_ready and (len(observed.locations) > 1 or "verification" in observed.policy["spec"])
 
 
 def plan_policy(observed: PolicyObserved, now: datetime) -> Plan:
@@ -112,10 +116,14 @@ def plan_policy(observed: PolicyObserved, now: datetime) -> Plan:
     volumes = newest_points(policy, selected, snapshots)
     rpo = judge_rpo(policy, status.conditions, volumes, selected, next_point(policy, snapshots, ledger, now), now)
     status = structs.replace(status, conditions=rpo.conditions, rpo=rpo.state, volumes=volumes)
-    notes = transition_notes(policy.status.conditions, status.conditions)
-    upkeep = _keep_up(observed, now)
+    checking = _check(policy, location, observed, now)
+    upkeep = _keep_up(observed, checking.tasks, now)
+    verified = judge_verified(policy, status.conditions, checking.places, checking.due, upkeep.states, now)
+    status = structs.replace(status, conditions=verified.conditions, verifications=verified.results, damaged=verified.damaged)
+    notes = (*transition_notes(policy.status.conditions, status.conditions), *verified.events)
     made = keys.actions if keys is not None else drop_finished_keys_jobs(observed)
-    waits = (admitted.again or _again(ledger, status, rpo.changes_at, now), keys.again if keys else None, upkeep.again)
+    changes_at = min((at for at in (rpo.changes_at, verified.changes_at) if at is not None), default=None)
+    waits = (admitted.again or _again(ledger, status, changes_at, now), keys.again if keys else None, upkeep.again)
     return Plan(
         actions=(*admitted.actions, *admit(made, observed.failures, now).actions, *upkeep.actions),
         status=encode(status),
@@ -172,11 +180,22 @@ def _provide_keys(policy: BackupPolicy, location: BackupLocation | None, observe
     return provide_keys(observed, location, vault=observed.vault, namespace=namespace["name"], namespace_uid=namespace["uid"], now=now)
 
 
-def _keep_up(observed: PolicyObserved, now: datetime) -> Upkeep:
+def _check(policy: BackupPolicy, location: BackupLocation | None, observed: PolicyObserved, now: datetime) -> Checking:
+    vault = None
+    if location is not None and observed.vault is not None and observed.vault_ready:
+        vault = Vault(
+            id=observed.vault, namespace=policy.metadata.namespace or "", around=observed.around, keys=location.spec.encryption.keys
+        )
+    locations = {name: decode(BackupLocation, found) for name, found in observed.locations.items()}
+    return plan_verification(policy, locations, observed.catalogues, vault, observed.restores, now)
+
+
+def _keep_up(observed: PolicyObserved, verifications: tuple[Task, ...], now: datetime) -> Upkeep:
     """What the vault needs besides backups, in order of importance."""
     if observed.vault is None or not observed.vault_ready:
         return Upkeep()
-    wanted: list[Task] = []
+    heals = tuple(task for task in verifications if task.kind == HEAL)
+    wanted: list[Task] = [*heals, *(task for task in verifications if task.kind != HEAL)]
     around = UpkeepObserved(
         vault=observed.vault,
         locations=tuple(decode(BackupLocation, location) for location in observed.locations.values()),
