@@ -17,6 +17,7 @@ PLURAL = "backupsnapshots"
 
 CAPTURED = "Captured"
 STORED = "Stored"
+VERIFIED = "Verified"
 REPLICATED = "Replicated"
 
 MAX_COPIES = 16
@@ -120,13 +121,20 @@ class CopyState(StrEnum):
 
 
 class Copy(Status, frozen=True):
-    """The recovery point at one location; `at`: when its last volume was committed or copied there."""
+    """The recovery point at one location; `at`: when its last volume was committed or copied there.
+
+    verified_at: when the last of its volumes was found good there. damaged: PVCs that cannot be restored whole from there.
+    """
 
     location: str
     state: CopyState
     provider: str | None = None
     region: str | None = None
     at: datetime | None = None
+    verified_at: datetime | None = None
+    verified_level: int | None = None
+    drilled_at: datetime | None = None
+    damaged: tuple[str, ...] = ()
 
 
 class ResolvedRun(Status, frozen=True):
@@ -144,6 +152,7 @@ class SnapshotSummary(Status, frozen=True):
     size: str | None = None
     stored: str | None = None
     copies: str | None = None
+    verified_at: datetime | None = None
 
 
 class BackupSnapshotStatus(Status, frozen=True):

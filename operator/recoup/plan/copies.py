@@ -14,6 +14,7 @@ from recoup.api.backuppolicy import BackupPolicy
 from recoup.api.backupsnapshot import MAX_COPIES, REPLICATED, BackupSnapshotStatus, Copy, CopyState, VolumeState
 from recoup.api.conditions import Conditions, drop_condition, set_condition
 from recoup.plan.observed import Catalogue
+from recoup.plan.verified_copies import note_verified
 
 HELD = frozenset({CopyState.COMPLETE, CopyState.INCOMPLETE})
 """States in which something of the point is there."""
@@ -58,7 +59,7 @@ def renew_copies(
     for name in names[:MAX_COPIES]:
         before = known.get(name) or _described(Copy(location=name, state=CopyState.PENDING), locations.get(name))
         catalogue = catalogues.get(name)
-        copies.append(before if catalogue is None else _by_log(before, status, catalogue, now))
+        copies.append(before if catalogue is None else note_verified(_by_log(before, status, catalogue, now), status, catalogue))
     return tuple(copies)
 
 

@@ -28,6 +28,7 @@ from recoup.api.quantities import to_quantity
 from recoup.plan.access import Refusal
 from recoup.plan.copies import count_copies, judge_replicated, settle_copies
 from recoup.plan.outcome import CLEANING_IS_QUIET
+from recoup.plan.verified_copies import judge_verified_copies, last_verified
 
 WAITING_FOR_SEAT = "WaitingForMoverSlot"
 
@@ -78,6 +79,7 @@ def describe_run(status: BackupSnapshotStatus, *, namespace: str, now: datetime,
         message = "the run is over, and its volume snapshots, volumes and Jobs are being removed"
         conditions = set_condition(conditions, RECONCILING, True, "CleaningUp", message, now=now, generation=generation)
     conditions = judge_replicated(conditions, status, now=now, generation=generation)
+    conditions = judge_verified_copies(conditions, status, now=now, generation=generation)
     return msgspec.structs.replace(
         status,
         observed_generation=generation,
@@ -152,4 +154,5 @@ def _summary(status: BackupSnapshotStatus) -> SnapshotSummary:
         size=to_quantity(sum(volume.bytes_total or 0 for volume in stored)) if stored else None,
         stored=to_quantity(sum(volume.bytes_stored or 0 for volume in stored)) if stored else None,
         copies=count_copies(status.copies),
+        verified_at=last_verified(status.copies),
     )
