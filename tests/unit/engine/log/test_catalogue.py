@@ -62,7 +62,9 @@ def test_points_are_listed_in_log_order_with_what_the_ticket_says(vault: Unlocke
     ids = [run(vault, session, ticket), run(vault, os.urandom(16))]
     first, second = listed(vault).points
     assert [first.id, second.id] == [manifest.hex() for manifest in ids]
-    assert first == Point(ids[0].hex(), session.hex(), 2, 1, "policy-uid", "slot", "pvc-a", RECORD)
+    here_at, revision = first.here_at, first.revision
+    assert first == Point(ids[0].hex(), session.hex(), 2, 1, "policy-uid", "slot", "pvc-a", RECORD, here_at=here_at, revision=revision)
+    assert first.here_at > 0
     assert (second.policy_uid, second.slot, second.pvc_uid) == ("", "", "")
     assert listed(vault).fingerprint == vault.fingerprint
 
