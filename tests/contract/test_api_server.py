@@ -192,7 +192,7 @@ def apply_status(server: ApiServer, made: Object, status: Object) -> Object:
 
 COLUMNS = [
     ("backuplocation", "Provider Region Reachable Conformant Keys Vaults Ready Age Reason Bucket"),
-    ("backuppolicy", "Schedule Volumes LastGood RPO Location Next Ready Age Reason Message"),
+    ("backuppolicy", "Schedule Volumes LastGood Copies RPO Next Ready Age Verified Location Reason Message"),
     ("backupsnapshot", "Policy Taken Volumes Size Stored Copies Ready Reason Took Location Message"),
     ("restorerequest", "Source From Volumes Progress Rate ETA Ready Reason Age Took Message"),
 ]

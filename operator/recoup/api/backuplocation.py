@@ -75,9 +75,11 @@ class Grant(Spec, frozen=True):
 
 
 class Limits(Spec, frozen=True):
-    """What the location is spared; plan/budgets.py keeps to it."""
+    """What the location is spared; plan/budgets.py keeps to the first. Bandwidths are quantities, bytes a second of each mover."""
 
     concurrent_movers: int = 16
+    upload_bandwidth: str | int | None = None
+    download_bandwidth: str | int | None = None
 
 
 class AdoptedNamespace(Spec, frozen=True):

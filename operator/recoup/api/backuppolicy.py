@@ -7,7 +7,7 @@ from msgspec import Struct, field, structs
 
 from recoup.api.conditions import Condition
 from recoup.api.labels import Requirement
-from recoup.api.objects import ObjectMeta, Reference, Spec, Status, cut
+from recoup.api.objects import ObjectMeta, Spec, Status, cut
 
 KIND = "BackupPolicy"
 PLURAL = "backuppolicies"
@@ -18,6 +18,8 @@ MAX_RUNS = 50
 MAX_VOLUMES = 1000
 """Bound of status.volumes, the worst protected first."""
 
+REPLICATED = "Replicated"
+COPIES_MET = "CopiesMet"
 RPO_MET = "RPOMet"
 RPO_AT_RISK = "RPOAtRisk"
 VERIFIED = "Verified"
@@ -95,9 +97,18 @@ class Mover(Spec, frozen=True):
 
 
 class Objectives(Spec, frozen=True):
-    """What the protection is measured by. rpo: how old the newest restorable point of each volume may become."""
+    """What the protection is measured by. rpo: how old the newest restorable point of each volume may become. min_*: of its copies."""
 
     rpo: str | None = None
+    min_copies: int | None = None
+    min_regions: int | None = None
+    min_providers: int | None = None
+
+
+class PolicyLocation(Spec, frozen=True):
+    """A BackupLocation that holds the policy's recovery points."""
+
+    name: str
 
 
 class VerificationSchedule(Spec, frozen=True):
@@ -118,7 +129,7 @@ class Verification(Spec, frozen=True):
 
 class BackupPolicySpec(Spec, frozen=True):
     selector: VolumeSelector
-    locations: tuple[Reference, ...]
+    locations: tuple[PolicyLocation, ...]
     suspend: bool = False
     schedule: Schedule | None = None
     capture: Capture = Capture()
@@ -210,6 +221,32 @@ class DamagedVolume(Status, frozen=True):
     first_paths: tuple[str, ...] = ()
 
 
+class ReplicaState(StrEnum):
+    """How the copies at one location stand. Waiting: for its Job. Blocked: none can be started. Unknown: not all logs were read yet."""
+
+    UP_TO_DATE = "UpToDate"
+    COPYING = "Copying"
+    WAITING = "Waiting"
+    FAILED = "Failed"
+    BLOCKED = "Blocked"
+    UNKNOWN = "Unknown"
+
+
+class Replica(Status, frozen=True):
+    """One location but the home. lacking: recovery points, one a volume; behind_since: the time that the oldest of them stands for."""
+
+    location: str
+    state: ReplicaState
+    lacking: int | None = None
+    behind_since: datetime | None = None
+    reason: str | None = None
+    message: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.message is not None:
+            structs.force_setattr(self, "message", cut(self.message, RUN_MESSAGE_LIMIT))
+
+
 class BackupPolicyStatus(Status, frozen=True):
     observed_generation: int | None = None
     conditions: tuple[Condition, ...] = ()
@@ -218,6 +255,8 @@ class BackupPolicyStatus(Status, frozen=True):
     next_run: datetime | None = None
     last_runs: tuple[Run, ...] = ()
     coverage: Coverage | None = None
+    copies: str | None = None
+    replication: tuple[Replica, ...] = ()
     rpo: RpoState | None = None
     volumes: tuple[VolumeProtection, ...] = ()
     verifications: tuple[VerificationResult, ...] = ()

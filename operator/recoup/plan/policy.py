@@ -26,6 +26,8 @@ from recoup.plan.observed import ApiFailure, Catalogue, FailureKey, Progress, Su
 from recoup.plan.policy_conditions import Judged, judge_policy
 from recoup.plan.protection import judge_rpo, newest_points, next_point
 from recoup.plan.refusals import Admitted, admit
+from recoup.plan.replicas import judge_replicas
+from recoup.plan.replication import Places, replication_tasks
 from recoup.plan.schedule import deadline_of, delay_of, describe, read_schedule
 from recoup.plan.selection import select_claims
 from recoup.plan.upkeep import Task, Upkeep, UpkeepObserved, plan_upkeep
@@ -116,8 +118,11 @@ def plan_policy(observed: PolicyObserved, now: datetime) -> Plan:
     volumes = newest_points(policy, selected, snapshots)
     rpo = judge_rpo(policy, status.conditions, volumes, selected, next_point(policy, snapshots, ledger, now), now)
     status = structs.replace(status, conditions=rpo.conditions, rpo=rpo.state, volumes=volumes)
+    places = _places(policy, observed)
     checking = _check(policy, location, observed, now)
-    upkeep = _keep_up(observed, checking.tasks, now)
+    upkeep = _keep_up(observed, places, checking.tasks, now)
+    standing = judge_replicas(policy, status.conditions, places, upkeep.states, snapshots, now)
+    status = structs.replace(status, conditions=standing.conditions, copies=standing.copies, replication=standing.replication)
     verified = judge_verified(policy, status.conditions, checking.places, checking.due, upkeep.states, now)
     status = structs.replace(status, conditions=verified.conditions, verifications=verified.results, damaged=verified.damaged)
     notes = (*transition_notes(policy.status.conditions, status.conditions), *verified.events)
@@ -190,15 +195,28 @@ def _check(policy: BackupPolicy, location: BackupLocation | None, observed: Poli
     return plan_verification(policy, locations, observed.catalogues, vault, observed.restores, now)
 
 
-def _keep_up(observed: PolicyObserved, verifications: tuple[Task, ...], now: datetime) -> Upkeep:
+def _places(policy: BackupPolicy, observed: PolicyObserved) -> Places:
+    namespace = (observed.namespace or {})["metadata"]
+    return Places(
+        names=tuple(item.name for item in policy.spec.locations),
+        vault=observed.vault or "",
+        namespace=namespace["name"],
+        namespace_labels=namespace.get("labels") or {},
+        locations={name: decode(BackupLocation, found) for name, found in observed.locations.items()},
+        catalogues=observed.catalogues,
+        failures=observed.catalogue_failures,
+    )
+
+
+def _keep_up(observed: PolicyObserved, places: Places, verifications: tuple[Task, ...], now: datetime) -> Upkeep:
     """What the vault needs besides backups, in order of importance."""
     if observed.vault is None or not observed.vault_ready:
         return Upkeep()
     heals = tuple(task for task in verifications if task.kind == HEAL)
-    wanted: list[Task] = [*heals, *(task for task in verifications if task.kind != HEAL)]
+    wanted = [*heals, *replication_tasks(places, observed.around), *(task for task in verifications if task.kind != HEAL)]
     around = UpkeepObserved(
         vault=observed.vault,
-        locations=tuple(decode(BackupLocation, location) for location in observed.locations.values()),
+        locations=tuple(places.locations.values()),
         things=observed.upkeep_jobs,
         progress=observed.progress,
         warnings=observed.warnings,

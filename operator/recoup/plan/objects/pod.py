@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from recoup.api.backuplocation import BackupLocationSpec
 from recoup.api.backuppolicy import Mover, Resources
-from recoup.api.quantities import parse_quantity
+from recoup.api.quantities import parse_bytes, parse_quantity
 from recoup.plan.actions import Object
 from recoup.plan.observed import Surroundings
 
@@ -114,7 +114,14 @@ def store_arguments(location: BackupLocationSpec) -> list[str]:
         arguments.append("--path-style")
     if store.ca_bundle:
         arguments += ["--ca-bundle", "/recoup/run/ca.pem"]
-    return [*arguments, "--credentials-dir", CREDENTIALS]
+    limits = bandwidth_arguments(upload=location.limits.upload_bandwidth, download=location.limits.download_bandwidth)
+    return [*arguments, *limits, "--credentials-dir", CREDENTIALS]
+
+
+def bandwidth_arguments(*, upload: str | int | None, download: str | int | None) -> list[str]:
+    """Quantities of bytes a second, as the command line takes them."""
+    asked = (("--upload-limit", upload), ("--download-limit", download))
+    return [part for flag, limit in asked if limit is not None for part in (flag, str(parse_bytes(limit)))]
 
 
 def store_parts(location: BackupLocationSpec, shown: Mapping[str, tuple[str, str]]) -> tuple[list[Object], list[Object], dict[str, str]]:
