@@ -7,7 +7,7 @@ from typing import Any
 from tests.faults.world import World
 
 _TIMES = frozenset(
-    {"lastTransitionTime", "startedAt", "completedAt", "duration", "takenAt", "capturedAt", "at", "progressAt", "resolvedAt"}
+    {"lastTransitionTime", "startedAt", "completedAt", "duration", "takenAt", "capturedAt", "at", "progressAt", "resolvedAt", "promotedAt"}
 )
 
 

@@ -14,6 +14,7 @@ PLURAL = "restorerequests"
 RESOLVED = "Resolved"
 RESTORED = "Restored"
 PLANNED = "Planned"
+FRESH = "Fresh"
 
 
 class SourceNamespace(Spec, frozen=True):
@@ -76,12 +77,21 @@ class PlanMode(StrEnum):
     APPROVAL_REQUIRED = "ApprovalRequired"
 
 
+class RestoreMode(StrEnum):
+    """Into new volumes once, or into volumes that are kept fresh until they are promoted."""
+
+    NEW_VOLUME = "NewVolume"
+    STANDBY = "Standby"
+
+
 class RestoreRequestSpec(Spec, frozen=True):
-    """Everything but `approve` and `cancel` is fixed at creation."""
+    """Everything but `approve`, `promote` and `cancel` is fixed at creation."""
 
     source: RestoreSource
     volumes: tuple[RestoreVolume, ...] = ()
     paths: RestorePaths = RestorePaths()
+    mode: RestoreMode = RestoreMode.NEW_VOLUME
+    promote: bool = False
     plan: PlanMode = PlanMode.AUTO
     approve: str | None = None
     cancel: bool = False
@@ -122,10 +132,11 @@ class RestorePlan(Status, frozen=True):
 
 
 class RestoreState(StrEnum):
-    """Where one volume of a restore is. Restored, Failed and Cancelled are final."""
+    """Where one volume of a restore is. Restored, Failed and Cancelled are final; a standby stays in Standby until it is promoted."""
 
     WAITING = "Waiting"
     RESTORING = "Restoring"
+    STANDBY = "Standby"
     HANDING_OVER = "HandingOver"
     RESTORED = "Restored"
     FAILED = "Failed"
@@ -151,6 +162,7 @@ class RestoredVolume(Status, frozen=True):
     bytes_written: int | None = None
     duration: str | None = None
     persistent_volume: str | None = None
+    holds: str | None = None
 
     def __post_init__(self) -> None:
         if self.message is not None:
@@ -167,11 +179,20 @@ class RestoreSummary(Status, frozen=True):
     eta: str | None = None
 
 
+class Standby(Status, frozen=True):
+    """What a standby held completely the last time it did, and since when it is to be handed over."""
+
+    holds: datetime | None = None
+    snapshot: str | None = None
+    promoted_at: datetime | None = None
+
+
 class RestoreRequestStatus(Status, frozen=True):
     observed_generation: int | None = None
     conditions: tuple[Condition, ...] = ()
     plan: RestorePlan | None = None
     volumes: tuple[RestoredVolume, ...] = ()
+    standby: Standby | None = None
     summary: RestoreSummary | None = None
     started_at: datetime | None = None
     completed_at: datetime | None = None

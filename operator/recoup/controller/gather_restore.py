@@ -23,6 +23,7 @@ from recoup.plan.observed import RestoreObserved
 from recoup.plan.restore import plan_restore, wants_catalogue
 from recoup.plan.restore_plan import awaits_approval
 from recoup.plan.restore_source import location_name, vault_of
+from recoup.plan.standby import wants_newer
 
 CHILDREN = (PVC, PV, JOB, POD)
 SETTLED_FOR = 60.0
@@ -56,6 +57,8 @@ class RestoreReconciler:
             observed = self._observe_volumes(reader, obj, observed, status, now)
         if not at_work and _some_to_start(status, observed, now):
             observed = self._observe_source(reader, obj, observed, now)
+        elif not at_work and wants_newer(request):
+            observed = self._observe_newer(reader, obj, observed, now)
         return structs.replace(observed, failures=known)
 
     def _observe_rest(self, reader: Reader, obj: Object, status: RestoreRequestStatus, now: datetime) -> RestoreObserved:
@@ -117,6 +120,17 @@ class RestoreReconciler:
         if location is None or vault is None or not wants_catalogue(observed):
             return observed
         age = SETTLED_FOR if settled else SURE_FOR if reader is reader.at_server else 0.0
+        catalogue, failure = read_catalogue(self._catalogues, location, vault, now, max_age=age)
+        return structs.replace(observed, catalogue=catalogue, catalogue_failure=failure)
+
+    def _observe_newer(self, reader: Reader, obj: Object, observed: RestoreObserved, now: datetime) -> RestoreObserved:
+        """For a standby that is complete: what there is by now. From memory; the right to read is judged anew before a mover starts."""
+        location = reader.optional(LOCATION, None, location_name(obj, None, None))
+        vault = vault_of(obj, observed.namespace, location)
+        observed = structs.replace(observed, location=location)
+        if location is None or vault is None:
+            return observed
+        age = SURE_FOR if reader is not self._reader else SETTLED_FOR / 2
         catalogue, failure = read_catalogue(self._catalogues, location, vault, now, max_age=age)
         return structs.replace(observed, catalogue=catalogue, catalogue_failure=failure)
 

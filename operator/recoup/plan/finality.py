@@ -21,6 +21,8 @@ def is_final(before: Object | None, after: Object | None) -> bool:
     before = before or {}
     if any(after.get(field) is not None and before.get(field) is None for field in _SETTLED):
         return True
+    if (after.get("plan") or {}).get("takenAt") != (before.get("plan") or {}).get("takenAt"):
+        return True  # the next refresh of a standby: no mover may be overlooked
     known = {_name(volume): volume.get("state") for volume in before.get("volumes") or ()}
     states = {_name(volume): volume.get("state") for volume in after.get("volumes") or ()}
     if any(state in _BAD and known.get(name) != state for name, state in states.items()):

@@ -30,7 +30,8 @@ deleted and created again in between.)"""
 class RestoreView(Struct, frozen=True, kw_only=True):
     """What exists for one volume of a restore.
 
-    movers_claim, jobs, pods: in the movers' namespace. volume: the PersistentVolume. target: whatever PVC has the target's name.
+    movers_claim, jobs, pods: in the movers' namespace; jobs: by attempt; stale: those of an earlier round of a standby. volume: the
+    PersistentVolume. target: whatever PVC has the target's name.
     """
 
     known: RestoredVolume
@@ -40,12 +41,18 @@ class RestoreView(Struct, frozen=True, kw_only=True):
     volume: Object | None = None
     target: Object | None = None
     jobs: dict[int, Object] = {}
+    stale: tuple[Object, ...] = ()
     pods: tuple[Object, ...] = ()
+
+    @property
+    def movers(self) -> tuple[Object, ...]:
+        """Every Job that may write to the volume."""
+        return (*self.jobs.values(), *self.stale)
 
     def children(self, owner_uid: str) -> list[Object]:
         """Everything of ours that still exists; a target that was handed over is not ours."""
         kept = self.volume if self.volume is not None and is_child(self.volume, owner_uid) else None
-        return [*(thing for thing in (self.movers_claim, kept) if thing is not None), *self.jobs.values()]
+        return [*(thing for thing in (self.movers_claim, kept) if thing is not None), *self.movers]
 
 
 class Handback(Struct, frozen=True):
@@ -91,7 +98,7 @@ def continue_handback(view: RestoreView, owner: Owner, *, namespace_ending: bool
 
 def release(view: RestoreView, owner_uid: str) -> tuple[Action, ...]:
     """Remove an unfinished restore: Jobs, claims, and the volume with what was written on it."""
-    actions: list[Action] = [delete(job) for job in view.jobs.values() if not is_going(job)]
+    actions: list[Action] = [delete(job) for job in view.movers if not is_going(job)]
     volume, target = view.volume, view.target
     ours = target is not None and (target["metadata"].get("labels") or {}).get(RESTORED_BY) == owner_uid
     if volume is not None and is_child(volume, owner_uid) and not is_going(volume):
@@ -122,7 +129,7 @@ def _nudge(target: Object, volume: Object) -> tuple[Action, ...]:
 
 def _let_go(view: RestoreView, owner: Owner, volume: Object) -> tuple[Action, ...]:
     """Hold the volume, then remove what used it. A patch that fails keeps what follows it from happening."""
-    leftovers = tuple(delete(thing) for thing in (*view.jobs.values(), view.movers_claim) if thing is not None and not is_going(thing))
+    leftovers = tuple(delete(thing) for thing in (*view.movers, view.movers_claim) if thing is not None and not is_going(thing))
     return leftovers if _is_held(volume, owner) else (_hold(view, owner, volume), *leftovers)
 
 

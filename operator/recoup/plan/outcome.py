@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from recoup.api.backupsnapshot import BackupSnapshotStatus, SnapshotVolume
 from recoup.api.conditions import READY, Conditions, ConditionStatus, find_condition
-from recoup.api.restorerequest import RestoredVolume, RestoreRequestStatus
+from recoup.api.restorerequest import FRESH, RestoredVolume, RestoreRequestStatus
 from recoup.plan.actions import EventNote, EventType
 
 RunStatus = BackupSnapshotStatus | RestoreRequestStatus
@@ -36,11 +36,16 @@ def is_passing(before: RunStatus, after: RunStatus, *, acting: bool) -> bool:
         return False
     if [volume.state for volume in before.volumes] != [volume.state for volume in after.volumes]:
         return False
-    if before.observed_generation != after.observed_generation:
+    if before.observed_generation != after.observed_generation or _word(before, FRESH) != _word(after, FRESH):
         return False
     return acting or (
         before.completed_at is None and [_said(volume) for volume in before.volumes] == [_said(volume) for volume in after.volumes]
     )
+
+
+def _word(status: RunStatus, kind: str) -> tuple[str, str] | None:
+    found = find_condition(status.conditions, kind)
+    return (found.status, found.reason) if found else None
 
 
 def _said(volume: SnapshotVolume | RestoredVolume) -> tuple[object, ...]:

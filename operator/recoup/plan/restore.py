@@ -21,8 +21,20 @@ from recoup.plan.restore_paths import describe_paths
 from recoup.plan.restore_plan import awaits_approval, describe_plan, why_not_begun
 from recoup.plan.restore_resolve import is_final, needs_record, resolve_restore, target_of, wanted_place
 from recoup.plan.restore_source import reader_of, source_vault
+from recoup.plan.restore_standby import describe_standby, is_handed_over
 from recoup.plan.restore_status import ORDINARY, describe_restore, is_over, planned_status, refused_status
 from recoup.plan.restore_volume import Terms, begin_volume, step_volume, view_volume
+from recoup.plan.standby import (
+    Ahead,
+    begin_round,
+    in_the_way,
+    is_standby,
+    look_ahead,
+    may_be_handed_over,
+    note_standby,
+    settle_round,
+    wants_newer,
+)
 
 _RETRY = 60.0
 _BEFORE_FILLED = (RestoreState.WAITING, RestoreState.RESTORING)
@@ -38,7 +50,7 @@ def wants_catalogue(observed: RestoreObserved) -> bool:
     request = decode(RestoreRequest, observed.request)
     if request.status.completed_at is not None:
         return False
-    if request.status.plan is None:
+    if request.status.plan is None or wants_newer(request):
         return True
     return any(view.volume is None and view.known.state in _BEFORE_FILLED for view in _views(observed, request, request.status.plan))
 
@@ -93,12 +105,18 @@ def _plan_gate(request: RestoreRequest, plan: RestorePlan, now: datetime) -> Pla
 
 def _plan_volumes(observed: RestoreObserved, request: RestoreRequest, plan: RestorePlan, now: datetime) -> Plan:
     before = request.status
-    terms = _terms(observed, request, plan, now)
     views = _views(observed, request, plan)
+    blocked = in_the_way(request, views) if is_standby(request) else None
+    terms = _terms(observed, request, plan, now, promoted=blocked is None and may_be_handed_over(request, views))
+    ahead = look_ahead(request, plan, views, observed, terms.denied, now)
+    if ahead.plan is not None:
+        return _plan_round(request, ahead.plan, now)
     steps = [step_volume(view, observed, terms) for view in views]
     cleaning = any(view.children(request.metadata.uid) for view in views)
     settled = msgspec.structs.replace(before, volumes=tuple(step.known for step in steps))
-    status = _described(request, settled, now, cleaning=cleaning)
+    if terms.standby:
+        settled = msgspec.structs.replace(settled, standby=note_standby(request, plan, settled.volumes, now))
+    status = _described(request, settled, now, cleaning=cleaning, ahead=ahead, blocked=blocked)
     again = [step.again for step in steps if step.again is not None]
     actions = tuple(action for step in steps for action in step.actions)
     return Plan(
@@ -109,10 +127,31 @@ def _plan_volumes(observed: RestoreObserved, request: RestoreRequest, plan: Rest
     )
 
 
-def _described(request: RestoreRequest, status: RestoreRequestStatus, now: datetime, *, cleaning: bool) -> RestoreRequestStatus:
+def _plan_round(request: RestoreRequest, ahead: RestorePlan, now: datetime) -> Plan:
+    """The next round of a standby: from this write on, each volume is on its way to the newer recovery point."""
+    lines = tuple(begin_round(volume) for volume in request.status.volumes)
+    settled = msgspec.structs.replace(request.status, plan=settle_round(request, ahead, now), volumes=lines)
+    return Plan(status=encode(_described(request, settled, now, cleaning=False)), requeue_after=0.0)
+
+
+def _described(
+    request: RestoreRequest,
+    status: RestoreRequestStatus,
+    now: datetime,
+    *,
+    cleaning: bool,
+    ahead: Ahead | None = None,
+    blocked: Refusal | None = None,
+) -> RestoreRequestStatus:
     metadata = request.metadata
     part = describe_paths(request.spec.paths)
+    if is_standby(request) and not is_handed_over(status):
+        return describe_standby(
+            status, ahead or Ahead(), blocked, promote=request.spec.promote, now=now, generation=metadata.generation, part=part
+        )  # fmt: skip
     asked = metadata.creation_timestamp if request.spec.plan is PlanMode.AUTO else status.started_at
+    if status.standby is not None:
+        asked = status.standby.promoted_at
     return describe_restore(status, created=asked, now=now, generation=metadata.generation, cleaning=cleaning, part=part)
 
 
@@ -129,7 +168,7 @@ def _owner(request: RestoreRequest) -> Owner:
     return Owner(kind=KIND, namespace=metadata.namespace or "", name=metadata.name, uid=metadata.uid)
 
 
-def _terms(observed: RestoreObserved, request: RestoreRequest, plan: RestorePlan, now: datetime) -> Terms:
+def _terms(observed: RestoreObserved, request: RestoreRequest, plan: RestorePlan, now: datetime, *, promoted: bool) -> Terms:
     namespace = observed.namespace
     location = decode(BackupLocation, observed.location) if observed.location else None
     return Terms(
@@ -141,6 +180,8 @@ def _terms(observed: RestoreObserved, request: RestoreRequest, plan: RestorePlan
         namespace_ending=namespace is None or bool(namespace["metadata"].get("deletionTimestamp")),
         started_at=request.status.started_at or now,
         cancel=request.spec.cancel,
+        standby=is_standby(request),
+        promoted=promoted,
         places=_places(observed, request, plan),
         now=now,
     )

@@ -18,6 +18,7 @@ from recoup.plan.observed import Point, RestoreObserved
 from recoup.plan.restore_plan import measure_pace, seal_plan
 from recoup.plan.restore_source import SourceVault, choose_points, reader_of, source_vault
 from recoup.plan.snapshot_class import per_namespace_secrets
+from recoup.plan.standby import is_standby
 from recoup.plan.topology import describe, has_place, required_by
 
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
@@ -127,7 +128,7 @@ def _plan_volumes(observed: RestoreObserved, request: RestoreRequest, points: tu
 def _plan_volume(observed: RestoreObserved, request: RestoreRequest, volume: RestoreVolume, point: Point) -> PlannedVolume | Refusal:
     target, source = volume.target, point.source
     name, place = target.name or volume.source, request.metadata.namespace
-    if any(claim["metadata"]["name"] == name for claim in observed.claims):
+    if not is_standby(request) and any(claim["metadata"]["name"] == name for claim in observed.claims):
         message = f"PVC {place}/{name} exists already, and a restore never writes into an existing volume"
         return Refusal("TargetExists", f"{message}; create a RestoreRequest with another volumes[].target.name, or delete the PVC first")
     paths = request.spec.paths

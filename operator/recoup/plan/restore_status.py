@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from recoup.api.conditions import RECONCILING, Conditions, set_condition, set_ready, set_reconciling, set_stalled
+from recoup.api.conditions import RECONCILING, Conditions, drop_condition, set_condition, set_ready, set_reconciling, set_stalled
 from recoup.api.durations import to_duration
 from recoup.api.quantities import to_quantity
 from recoup.api.restorerequest import (
+    FRESH,
     PLANNED,
     RESOLVED,
     RESTORED,
@@ -25,7 +26,9 @@ from recoup.plan.access import Refusal
 from recoup.plan.outcome import CLEANING_IS_QUIET
 
 _FINAL = (RestoreState.RESTORED, RestoreState.FAILED, RestoreState.CANCELLED)
-ORDINARY = frozenset({"ReadingLocation", "Restoring", "HandingOver", "Restored", "MoverEnding", "ApprovalRequired"})
+ORDINARY = frozenset(
+    {"ReadingLocation", "Restoring", "HandingOver", "Restored", "MoverEnding", "ApprovalRequired", "Filling", "Refreshing"}
+)
 _SHOWN = 8
 
 
@@ -48,7 +51,7 @@ def refused_status(
 def planned_status(status: RestoreRequestStatus, waits: Refusal, described: str, *, now: datetime, generation: int) -> RestoreRequestStatus:
     """The plan stands and nothing is written: that is all that was asked for, or it waits for approval, or it was cancelled."""
     assert status.plan is not None
-    conditions = set_condition(status.conditions, RESOLVED, True, "Resolved", _chosen(status.plan), now=now, generation=generation)
+    conditions = set_condition(status.conditions, RESOLVED, True, "Resolved", chosen_words(status.plan), now=now, generation=generation)
     conditions = set_condition(conditions, PLANNED, True, "Planned", described, now=now, generation=generation)
     conditions = set_condition(conditions, RESTORED, False, waits.reason, waits.message, now=now, generation=generation)
     if waits.reason == "PlanOnly":
@@ -62,7 +65,7 @@ def planned_status(status: RestoreRequestStatus, waits: Refusal, described: str,
         observed_generation=generation,
         conditions=conditions,
         completed_at=now.replace(microsecond=0) if over else None,
-        summary=_summary(status.plan, status.volumes, over=over),
+        summary=summarise(status.plan, status.volumes, over=over),
         volumes=(),
     )
 
@@ -87,27 +90,29 @@ def describe_restore(
         conditions=conditions,
         completed_at=completed,
         duration=to_duration(completed - created) if completed and created else None,
-        summary=_summary(status.plan, status.volumes, over=over),
+        summary=summarise(status.plan, status.volumes, over=over),
     )
 
 
 def _conditions(status: RestoreRequestStatus, part: str, *, now: datetime, generation: int) -> Conditions:
     plan, volumes = status.plan, status.volumes
     assert plan is not None
-    conditions = set_condition(status.conditions, RESOLVED, True, "Resolved", _chosen(plan), now=now, generation=generation)
+    kept = drop_condition(status.conditions, FRESH)  # of a standby that has been promoted
+    conditions = set_condition(kept, RESOLVED, True, "Resolved", chosen_words(plan), now=now, generation=generation)
     restored = sum(volume.state is RestoreState.RESTORED for volume in volumes)
     counts = f"{restored} of {len(volumes)} volumes are restored, compared and handed over"
     counts += f"; {part}" if part else ""
     if restored == len(volumes) and not any(volume.reason for volume in volumes):
         conditions = set_condition(conditions, RESTORED, True, "Restored", counts, now=now, generation=generation)
         return set_ready(conditions, "Restored", counts, now=now, generation=generation)
-    reason, message = _reason(volumes), _message(counts, volumes)
+    reason, message = _reason(volumes), message_of(counts, volumes)
     conditions = set_condition(conditions, RESTORED, False, reason, message, now=now, generation=generation)
     say = set_stalled if is_over(status) else set_reconciling
     return say(conditions, reason, message, now=now, generation=generation)
 
 
-def _chosen(plan: RestorePlan) -> str:
+def chosen_words(plan: RestorePlan) -> str:
+    """The recovery point and where it is read from."""
     return f"{plan.snapshot or 'the recovery point'} of {plan.taken_at.isoformat()} from BackupLocation {plan.location}"
 
 
@@ -125,14 +130,16 @@ def _reason(volumes: tuple[RestoredVolume, ...]) -> str:
     return "HandingOver" if all(volume.state in (*_FINAL, RestoreState.HANDING_OVER) for volume in volumes) else "Restoring"
 
 
-def _message(counts: str, volumes: tuple[RestoredVolume, ...]) -> str:
+def message_of(counts: str, volumes: tuple[RestoredVolume, ...]) -> str:
+    """The counts, and what there is to say of single volumes."""
     lines = [f"{volume.target}: {volume.message}" for volume in volumes if volume.message]
     more = f"; and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
     return "; ".join([counts, *lines[:_SHOWN]]) + more
 
 
-def _summary(plan: RestorePlan, volumes: tuple[RestoredVolume, ...], *, over: bool) -> RestoreSummary:
-    restored = sum(volume.state is RestoreState.RESTORED for volume in volumes)
+def summarise(plan: RestorePlan, volumes: tuple[RestoredVolume, ...], *, over: bool) -> RestoreSummary:
+    """The columns. A volume counts when it is handed over, or complete in a standby."""
+    restored = sum(volume.state in (RestoreState.RESTORED, RestoreState.STANDBY) for volume in volumes)
     total = sum(volume.bytes_total or 0 for volume in volumes)
     done = sum(min(volume.bytes_done or 0, volume.bytes_total or 0) for volume in volumes)
     rate = sum(volume.rate or 0 for volume in volumes)

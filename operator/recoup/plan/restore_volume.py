@@ -37,6 +37,7 @@ from recoup.plan.objects.jobs import build_restore_job
 from recoup.plan.observed import Progress, RestoreObserved
 from recoup.plan.refusals import REFUSAL_LIMIT, admit
 from recoup.plan.restore_paths import path_options
+from recoup.plan.standby import STANDBY_OPTIONS, begin_round
 from recoup.plan.volume_view import delete, is_going
 
 NOT_PRESERVED = "MetadataNotPreserved"
@@ -50,6 +51,9 @@ _POLL = 15.0
 _BINDING = 5.0
 _SOON = 2.0
 _AWAITED = 5.0
+_STANDBY_POLL = 60.0
+_STANDBY_PAUSE = timedelta(minutes=10)
+"""Between attempts to refresh a standby after the first few."""
 
 
 class Step(Struct, frozen=True):
@@ -71,6 +75,9 @@ class Terms(Struct, frozen=True, kw_only=True):
     namespace_ending: bool
     started_at: datetime
     cancel: bool
+    standby: bool = False
+    promoted: bool = False
+    """A standby whose volumes all hold one recovery point, and that is to be handed over."""
     places: dict[str, Object | None]
     """Node affinity of each volume's mover, by source, as far as it is known."""
     now: datetime
@@ -89,6 +96,8 @@ def view_volume(observed: RestoreObserved, owner: Owner, planned: PlannedVolume,
     claim = next((child for child in mine if child["kind"] == "PersistentVolumeClaim" and child["metadata"]["namespace"] == movers), None)
     volume_name = known.persistent_volume or ((claim or {}).get("spec") or {}).get("volumeName")
     volumes = [child for child in observed.children if child["kind"] == "PersistentVolume"]
+    jobs = [child for child in mine if child["kind"] == "Job"]
+    current = {attempt_number(job): job for job in jobs if job["metadata"]["name"] == job_name(owner, planned, attempt_number(job))}
     return RestoreView(
         known=known,
         planned=planned,
@@ -96,13 +105,27 @@ def view_volume(observed: RestoreObserved, owner: Owner, planned: PlannedVolume,
         movers_claim=claim,
         volume=next((volume for volume in volumes if volume["metadata"]["name"] == volume_name), None),
         target=next((claim for claim in observed.claims if claim["metadata"]["name"] == planned.target), None),
-        jobs={attempt_number(child): child for child in mine if child["kind"] == "Job"},
+        jobs=current,
+        stale=tuple(job for job in jobs if job not in current.values()),
         pods=tuple(child for child in mine if child["kind"] == "Pod"),
     )
 
 
+def job_name(owner: Owner, planned: PlannedVolume, attempt: int) -> str:
+    """Of one attempt to bring the volume to this recovery point: a standby's next one has other Jobs."""
+    return owner.child_name(f"{planned.target}-{attempt}", planned.source, str(attempt), planned.manifest)
+
+
 def step_volume(view: RestoreView, observed: RestoreObserved, terms: Terms) -> Step:
-    """Decide one volume; the actions of refused writes are held back."""
+    """Decide one volume. A standby gives nothing up: what ends another restore is tried again, and its volume is kept."""
+    step = _admitted(view, observed, terms)
+    if terms.standby and step.known.state is RestoreState.FAILED and not _is_hopeless(view, step.known):
+        return _persist(view, step.known)
+    return step
+
+
+def _admitted(view: RestoreView, observed: RestoreObserved, terms: Terms) -> Step:
+    """The actions of refused writes are held back."""
     step = _decide(view, observed, terms)
     admitted = admit(step.actions, observed.failures, terms.now)
     refusal = admitted.refusal
@@ -120,6 +143,8 @@ def _decide(view: RestoreView, observed: RestoreObserved, terms: Terms) -> Step:
         return Step(known, actions, _SOON if view.children(terms.owner.uid) else None)
     if known.state is RestoreState.HANDING_OVER:
         return _hand_over(view, terms)
+    if known.state is RestoreState.STANDBY:
+        return _cancel(view) if terms.cancel else _stand_by(view, terms)
     verdicts = {
         number: judge_mover(job, pod_of(job, view.pods), now=now, warnings=observed.warnings) for number, job in sorted(view.jobs.items())
     }
@@ -129,6 +154,9 @@ def _decide(view: RestoreView, observed: RestoreObserved, terms: Terms) -> Step:
     if terms.cancel:
         return _cancel(view)
     working = [number for number, verdict in verdicts.items() if verdict.state is MoverState.RUNNING]
+    if view.stale and not terms.cancel:
+        gone = tuple(delete(job) for job in view.stale if not is_going(job))
+        return Step(_line(view, known.state, "MoverEnding", "the mover of an earlier refresh is being removed"), gone, _SOON)
     if working:
         return _watch(view, observed, working[-1], verdicts[working[-1]], now)
     if any(verdict.state is MoverState.ENDING for verdict in verdicts.values()):
@@ -151,11 +179,13 @@ def _after_attempts(view: RestoreView, observed: RestoreObserved, terms: Terms, 
     if _is_filled(verdict):
         return _fail(view, "VolumeLost", "the volume that the mover had filled was deleted by somebody else")
     due = retry_at(last, verdict, terms.now)
+    if due is None and terms.standby:
+        due = (verdict.since or terms.now) + _STANDBY_PAUSE
     if due is None:
         tries = f" (attempt {last} of {MAX_ATTEMPTS})" if verdict.retry else ""
         return _fail(view, verdict.reason, verdict.message + tries)
     if terms.now < due:
-        message = f"{verdict.message}; attempt {last + 1} of {MAX_ATTEMPTS} follows"
+        message = f"{verdict.message}; attempt {last + 1}{'' if terms.standby else f' of {MAX_ATTEMPTS}'} follows"
         return Step(_line(view, RestoreState.RESTORING, verdict.reason, message), again=(due - terms.now).total_seconds())
     return _start(view, observed, terms, last + 1)
 
@@ -166,7 +196,7 @@ def _start(view: RestoreView, observed: RestoreObserved, terms: Terms, attempt: 
         return _fail(view, terms.denied.reason, terms.denied.message)
     if terms.location is None:
         return _fail(view, "LocationDeleted", f"BackupLocation {terms.plan.location} does not exist any more")
-    if view.target is not None:
+    if view.target is not None and not terms.standby:
         message = f"PVC {terms.owner.namespace}/{view.planned.target} was created by somebody else while the restore ran"
         return _fail(view, "TargetExists", f"{message}; create a RestoreRequest with another volumes[].target.name")
     planned, owner = view.planned, terms.owner
@@ -192,7 +222,7 @@ def _start(view: RestoreView, observed: RestoreObserved, terms: Terms, attempt: 
         owner,
         observed.around,
         terms.location,
-        name=owner.child_name(f"{planned.target}-{attempt}", planned.source, str(attempt)),
+        name=job_name(owner, planned, attempt),
         volume_uid=planned.source,
         attempt=attempt,
         vault=terms.plan.vault,
@@ -201,10 +231,35 @@ def _start(view: RestoreView, observed: RestoreObserved, terms: Terms, attempt: 
         claim=view.name,
         volume_mode=planned.volume_mode or "Filesystem",
         node_affinity=None if view.volume is not None else terms.places[planned.source],
-        orders=path_options(terms.paths),
+        orders=(*path_options(terms.paths), *(STANDBY_OPTIONS if terms.standby else ())),
     )
     known = msgspec.structs.replace(_line(view, RestoreState.RESTORING), attempts=attempt)
-    return Step(known, (*actions, Create(job)), _POLL)
+    forgotten = [delete(old) for number, old in view.jobs.items() if terms.standby and number < attempt and not is_going(old)]
+    return Step(known, (*actions, *forgotten, Create(job)), _POLL)
+
+
+def _stand_by(view: RestoreView, terms: Terms) -> Step:
+    """Complete at one recovery point: kept, or handed over. A volume that somebody deleted is filled anew."""
+    if view.volume is None or view.movers_claim is None or is_going(view.movers_claim):
+        lost = msgspec.structs.replace(begin_round(view.known), persistent_volume=None)
+        message = "the standby's volume was deleted by somebody else, and is filled anew"
+        return Step(msgspec.structs.replace(lost, reason="VolumeLost", message=message), again=_SOON)
+    leftovers = tuple(delete(job) for job in view.movers if not is_going(job))
+    if leftovers or not terms.promoted:
+        return Step(view.known, leftovers, _STANDBY_POLL if view.target is None else _POLL)
+    said = (view.known.reason, view.known.message) if view.known.reason == NOT_PRESERVED else ("HandingOver", HANDING_OVER)
+    return Step(_line(view, RestoreState.HANDING_OVER, *said), again=0.0)
+
+
+def _persist(view: RestoreView, failed: RestoredVolume) -> Step:
+    """Instead of giving up: the state stays, the reason is told, and what hangs is removed for the next attempt."""
+    gone = tuple(delete(job) for job in view.movers if not is_going(job))
+    return Step(_line(view, view.known.state, failed.reason, failed.message), gone, _STANDBY_POLL)
+
+
+def _is_hopeless(view: RestoreView, failed: RestoredVolume) -> bool:
+    """What was promoted and then lost can't be filled again under a target that may be in use."""
+    return view.known.state is RestoreState.FAILED or (view.known.state is RestoreState.HANDING_OVER and failed.reason == "VolumeLost")
 
 
 def _watch(view: RestoreView, observed: RestoreObserved, number: int, verdict: Verdict, now: datetime) -> Step:
@@ -243,13 +298,14 @@ def _is_filled(verdict: Verdict) -> bool:
 def _filled(view: RestoreView, verdict: Verdict, volume: Object, terms: Terms) -> RestoredVolume:
     report, part = verdict.report, terms.paths.is_selection
     total = view.known.bytes_total if not part or view.known.bytes_total is not None else report.bytes_written
-    reason, message = "HandingOver", HANDING_OVER
+    said: tuple[str | None, str | None] = (None, None) if terms.standby else ("HandingOver", HANDING_OVER)
     if verdict.state is not MoverState.SUCCEEDED:
         paths = f" ({', '.join(report.first_paths)})" if report.first_paths else ""
-        reason = NOT_PRESERVED
-        message = f"all content is there and compared, but the target did not keep everything else: {verdict.message}{paths}"
+        kept = f"all content is there and compared, but the target did not keep everything else: {verdict.message}{paths}"
+        said = (NOT_PRESERVED, kept)
     return msgspec.structs.replace(
-        _line(view, RestoreState.HANDING_OVER, reason, message),
+        _line(view, RestoreState.STANDBY if terms.standby else RestoreState.HANDING_OVER, *said),
+        holds=view.planned.manifest if terms.standby else None,
         bytes_total=total,
         bytes_done=total,
         files_done=None,

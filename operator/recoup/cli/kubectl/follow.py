@@ -36,10 +36,12 @@ class Shown(Struct, frozen=True):
 Look = Callable[[Object], Shown]
 
 
-def follow(cluster: Cluster, resource: Resource, name: str, look: Look, *, timeout: float | None) -> Object:
-    """The object once it is over. Raises Retryable after `timeout` seconds; the work itself goes on."""
+def follow(
+    cluster: Cluster, resource: Resource, name: str, look: Look, *, timeout: float | None, done: Callable[[Object], bool] = is_over
+) -> Object:
+    """The object once it is `done`. Raises Retryable after `timeout` seconds; the work itself goes on."""
     with _screen() as show:
-        return until(cluster, resource, name, is_over, show=lambda thing: show(look(thing)), timeout=timeout)
+        return until(cluster, resource, name, done, show=lambda thing: show(look(thing)), timeout=timeout)
 
 
 def until(

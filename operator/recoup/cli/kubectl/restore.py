@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 
 import click
 
@@ -45,6 +46,10 @@ PLAN_WITHIN = 60.0
 @click.option(
     "--approve", metavar="NAME", help="Approve the plan of this RestoreRequest as it is shown; nothing else but --wait goes with it."
 )
+@click.option(
+    "--standby", is_flag=True, help="Keep the new volumes at the policy's newest recovery point, until --promote hands them over."
+)
+@click.option("--promote", metavar="NAME", help="Hand the volumes of this standby over; nothing else but --wait goes with it.")
 @click.option("--dry-run", is_flag=True, help="Print the RestoreRequest as YAML, for `kubectl apply` or Git, and do nothing.")
 @click.option("--wait", is_flag=True, help="Wait until it is restored and compared, showing progress.")
 @click.option("--timeout", metavar="SECONDS", type=click.FloatRange(min=0), help="With --wait, give up waiting after this long.")
@@ -54,7 +59,7 @@ def command(
     cluster: Cluster, snapshot: str | None, policy: str | None, as_of: str | None, location: str | None, source_namespace: str | None,
     source_uid: str | None, point: str | None, volumes: tuple[str, ...], storage_class: str | None, include: tuple[str, ...],
     exclude: tuple[str, ...], into: str | None, size: str | None, name: str | None, plan: bool,
-    approval: bool, approve: str | None, dry_run: bool, wait: bool, timeout: float | None, output: str,
+    approval: bool, approve: str | None, standby: bool, promote: str | None, dry_run: bool, wait: bool, timeout: float | None, output: str,
 ) -> int:  # fmt: skip
     """Restore volumes into your namespace, as new PersistentVolumeClaims.
 
@@ -68,20 +73,26 @@ def command(
       kubectl recoup restore --policy shop --as-of 2h --wait
       kubectl recoup restore --policy shop --volume data-0=found --size 1Gi --include 'orders/*.csv' --into from-yesterday --wait
       kubectl recoup restore --policy shop --volume data-0=copy --plan
+      kubectl recoup restore --policy shop --name standby --standby
+      kubectl recoup restore --promote standby --wait
       kubectl recoup restore -n shop-recovered --location frankfurt --source-namespace shop --policy shop --wait
     """
-    if approve is not None:
-        if any((snapshot, policy, location, volumes, include, exclude, into, plan, approval, dry_run)):
-            raise Usage("--approve NAME approves a RestoreRequest that exists: what it restores is settled in its plan")
-        return _end(cluster, _approve(cluster, approve), wait=wait, timeout=timeout, output=output)
+    if approve is not None or promote is not None:
+        if any((snapshot, policy, location, volumes, include, exclude, into, plan, approval, standby, dry_run, approve and promote)):
+            raise Usage("--approve NAME and --promote NAME are about a RestoreRequest that exists: what it restores is settled already")
+        changed = _approve(cluster, approve) if approve is not None else _promote(cluster, promote or "")
+        return _end(cluster, changed, wait=wait, timeout=timeout, output=output)
     if plan and (approval or wait):
         raise Usage("--plan stops when the plan is made: --approval and --wait do not go with it")
+    if standby and (plan or approval or snapshot or point or as_of):
+        raise Usage("--standby follows a policy: give --policy, with --location or without, and neither a moment nor a plan to approve")
     source = _source(
         cluster.place, snapshot=snapshot, policy=policy, as_of=as_of, location=location, whose=source_namespace, uid=source_uid, point=point
     )
     chosen = {"storageClassName": storage_class, "size": size}
     spec: Object = {"source": source} | _volumes(volumes, {field: value for field, value in chosen.items() if value})
     spec |= _paths(include, exclude, into) | ({"plan": "Only"} if plan else {"plan": "ApprovalRequired"} if approval else {})
+    spec |= {"mode": "Standby"} if standby else {}
     metadata = {"name": name or f"restore-{slot_text(datetime.now(UTC))}", "namespace": cluster.place}
     request: Object = {"apiVersion": API_VERSION, "kind": RESTORE.kind, "metadata": metadata, "spec": spec}
     if dry_run:
@@ -103,8 +114,15 @@ def _end(cluster: Cluster, resolved: Object, *, wait: bool, timeout: float | Non
         verdict(resolved)
     if not wait:
         return finish(resolved, output, 0)
-    ended = follow(cluster, RESTORE, resolved["metadata"]["name"], look, timeout=timeout)
+    asked = resolved["metadata"].get("generation", 0)  # a standby is Ready before it is promoted, too: what counts is the answer to this
+    done = partial(_is_done, asked)
+    ended = follow(cluster, RESTORE, resolved["metadata"]["name"], look, done=done, timeout=timeout)
     return finish(ended, output, verdict(ended))
+
+
+def _is_done(asked: int, request: Object) -> bool:
+    observed = (request.get("status") or {}).get("observedGeneration", 0)
+    return observed >= asked and is_over(request)
 
 
 def _approve(cluster: Cluster, name: str) -> Object:
@@ -117,6 +135,14 @@ def _approve(cluster: Cluster, name: str) -> Object:
         why = condition(request, "Ready").get("message") or "the controller has not looked at it"
         raise Invalid(f"RestoreRequest {name} has no plan yet: {why}")
     return cluster.patch(RESTORE, request, {"spec": {"approve": plan["digest"]}})
+
+
+def _promote(cluster: Cluster, name: str) -> Object:
+    """Have a standby handed over."""
+    request = cluster.get(RESTORE, name)
+    if request["spec"].get("mode") != "Standby":
+        raise Invalid(f"RestoreRequest {name} is no standby: its spec.mode is {request['spec'].get('mode', 'NewVolume')}")
+    return cluster.patch(RESTORE, request, {"spec": {"promote": True}})
 
 
 def _source(

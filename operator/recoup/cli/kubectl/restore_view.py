@@ -42,7 +42,7 @@ def look(request: Object) -> Shown:
     total = sum(volume.get("bytesTotal") or 0 for volume in volumes)
     done = sum(volume.get("bytesDone") or 0 for volume in volumes)
     words = f"{summary.get('volumes', '0')} volumes restored"
-    if condition(request, "Ready").get("reason") not in (None, "Restoring", "Restored"):
+    if condition(request, "Ready").get("reason") not in (None, "Restoring", "Restored", "Standby"):
         words += f", {condition(request, 'Ready')['reason']}"
     return Shown(words, done, total, summary.get("rate", ""), summary.get("eta", ""))
 
@@ -63,4 +63,6 @@ def _unfinished(request: Object) -> str:
     reason = condition(request, "Ready").get("reason")
     if reason == "ApprovalRequired":
         return f"waits for approval: kubectl recoup restore --approve {request['metadata']['name']}"
+    if reason == "Standby":
+        return f"stands by; hand it over with: kubectl recoup restore --promote {request['metadata']['name']}"
     return "planned, and nothing restored" if reason == "Planned" else "under way"

@@ -106,11 +106,26 @@ def test_only_what_waits_for_approval_is_approved(plugin: Start, capsys: pytest.
     assert "RestoreRequest nobody does not exist" in capsys.readouterr().err
 
 
+def test_a_standby_is_filled_and_handed_over(plugin: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    kubectl = plugin(backed_up("data-0"))
+    assert kubectl("restore", "--policy", "shop", "--volume", "data-0=copy", "--name", "s", "--standby", "--wait") == 0
+    assert "restorerequest/s stands by; hand it over with: kubectl recoup restore --promote s" in capsys.readouterr().out
+    assert kubectl("restore", "--promote", "s", "--wait") == 0
+    assert "restorerequest/s restored and compared in" in capsys.readouterr().out
+    assert content_of(kubectl.world, "copy") == "content of data-0"
+    assert kubectl("restore", "--policy", "shop", "--volume", "data-0=other", "--name", "r", "--wait") == 0
+    assert kubectl("restore", "--promote", "r") == 20
+    assert "RestoreRequest r is no standby" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (("--policy", "x", "--standby", "--as-of", "2h"), "--standby follows a policy"),
+        (("--policy", "x", "--standby", "--plan"), "--standby follows a policy"),
+        (("--promote", "x", "--approve", "x"), "what it restores is settled"),
         (("--policy", "x", "--plan", "--wait"), "--plan stops when the plan is made"),
-        (("--approve", "x", "--policy", "y"), "what it restores is settled in its plan"),
+        (("--approve", "x", "--policy", "y"), "what it restores is settled already"),
         (("--policy", "x", "--size", "1Gi"), "--storage-class and --size go with --volume"),
         ((), "say what to restore"),
         (("--from", "x", "--policy", "y"), "say what to restore"),
