@@ -194,7 +194,7 @@ COLUMNS = [
     ("backuplocation", "Provider Region Reachable Conformant Keys Vaults Ready Age Reason Bucket"),
     ("backuppolicy", "Schedule Volumes LastGood Copies RPO Next Ready Age Verified Location Reason Message"),
     ("backupsnapshot", "Policy Taken Volumes Size Stored Copies Ready Reason Took Location Message"),
-    ("restorerequest", "Source From Volumes Progress Rate ETA Ready Reason Age Took Message"),
+    ("restorerequest", "Source From Volumes Progress Rate ETA Holds Ready Reason Age Took Message"),
 ]
 
 
