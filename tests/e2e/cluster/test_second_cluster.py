@@ -1,0 +1,126 @@
+"""The first cluster is lost: a second one that never saw it gets the chart, a location that it may only read, and a key, and has the data.
+
+docs/second-cluster.md as a test, with the manifests of docs/examples/second-cluster.yaml. Nothing of the first cluster answers meanwhile.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pytest_kind import KindCluster
+
+from recoup.controller.kube import ApiServer
+from recoup.controller.resources import LOCATION, POLICY, RESTORE, SNAPSHOT
+from tests.cluster import lifecycle
+from tests.cluster.audit import Audit
+from tests.cluster.s3.rights import restricted_credentials
+from tests.e2e.cluster.locations import MOVERS, SYSTEM, Place, secret
+from tests.e2e.cluster.product import CONTROLLER, Product, api_server, install
+from tests.e2e.cluster.waiting import wait_until
+from tests.e2e.cluster.world import Team, condition_missing
+from tools import bucket_policies
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+EXAMPLE = Path(__file__).resolve().parents[3] / "docs" / "examples" / "second-cluster.yaml"
+DIGEST = "cd /data && find . -type f -print0 | sort -z | xargs -0 sha256sum"
+WRITE = "for n in $(seq 40); do head -c 300000 /dev/urandom > /data/file-$n; done; mkdir /data/deep; cp /data/file-1 /data/deep/; sync"
+
+
+@contextmanager
+def second_cluster(product: Product) -> Iterator[KindCluster]:
+    first = product.cluster
+    cluster = KindCluster(f"{first.name}-b", kind_path=first.kind_path, kubectl_path=first.kubectl_path)
+    cluster.create()
+    try:
+        cluster.load_docker_image(product.image)
+        install(cluster, product.image, "controller.replicas=1")
+        yield cluster
+    finally:
+        cluster.delete()
+
+
+@contextmanager
+def lost(product: Product) -> Iterator[None]:
+    """The first cluster's API server is gone, and with it everything that asks it."""
+    product.node.stop("kube-apiserver", force=True)
+    try:
+        yield
+    finally:
+        product.node.restart("kube-apiserver")
+        wait_until("the first API server is back", lambda: None if product.kube.ready() else "not ready", 120)
+
+
+def manifests(place: Place) -> list[dict[str, Any]]:
+    """Those of the documentation, in their order, with this test's bucket."""
+    found = list(yaml.safe_load_all(EXAMPLE.read_text().replace("${ENDPOINT}", place.bucket.server.endpoint)))
+    location = next(item for item in found if item["kind"] == "BackupLocation")
+    location["spec"]["s3"] |= {"bucket": place.bucket.name, "prefix": place.prefix, "region": place.bucket.server.region}
+    return found
+
+
+def read_only_secrets(kube: ApiServer, place: Place) -> None:
+    """The three Secrets: credentials that can read and nothing else, in both namespaces, and the key."""
+    for namespace, roles in ((SYSTEM, ["catalogue"]), (MOVERS, ["reader"])):
+        policy = bucket_policies.policy(roles, place.bucket.name, place.prefix, conditional=False)
+        given = restricted_credentials(place.bucket.server, policy)
+        secret(kube, namespace, "frankfurt-s3", accessKeyID=given.access_key, secretAccessKey=given.secret_key)
+    secret(kube, MOVERS, "recoup-key", key=place.key.read_text())
+
+
+def stored(place: Place) -> dict[str, str]:
+    """Every object below the location's prefix with what identifies its bytes."""
+    pages = place.bucket.client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket.name, Prefix=f"{place.prefix}/")
+    return {entry["Key"]: entry["ETag"] for page in pages for entry in page.get("Contents", ())}
+
+
+def test_a_second_cluster_restores_what_the_lost_one_had(product: Product, capsys: pytest.CaptureFixture[str]) -> None:
+    with product.make_place("shared") as place, product.team("shop") as team:
+        place.wait_ready()
+        team.claim("data", storage_class="recoup-immediate")
+        team.policy("shop", location="shared")
+        team.run("write", WRITE, data="/data")
+        team.snapshot("before-the-loss", policy="shop")
+        team.wait_ready(SNAPSHOT, "before-the-loss")
+        wanted = team.run("digest", DIGEST, data="/data")
+        uid, server = team.uid, product.kubectl("get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}")
+        with second_cluster(product) as cluster, lost(product):
+            kube = api_server(cluster)
+            before, began = stored(place), time.monotonic()
+            audit = Audit(lifecycle.find(cluster.name))
+            read_only_secrets(kube, place)
+            other = Team(kube, cluster, "shop", "frankfurt")
+            for made in manifests(place):
+                cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump(made))
+            other.wait_ready(RESTORE, "after-the-loss")
+            with capsys.disabled():
+                took = time.monotonic() - began
+                print(f"\ntotal loss: {took:.1f} s from applying location and key to the restored volume")
+            assert other.run("digest", DIGEST, data="/data") == wanted
+
+            (view,) = kube.list(SNAPSHOT, "shop")
+            assert view["spec"]["origin"]["namespace"] == {"name": "shop", "uid": uid}
+            assert view["spec"]["origin"]["cluster"] == server
+            other.wait_ready(SNAPSHOT, view["metadata"]["name"])
+            other.restore("by-name", {"snapshotRef": {"name": view["metadata"]["name"]}}, data="again")
+            other.wait_ready(RESTORE, "by-name")
+            assert other.run("digest-again", DIGEST, again="/data") == wanted
+
+            jobs = [
+                request.name
+                for request in audit.requests()
+                if (request.user, request.verb, request.resource) == (CONTROLLER, "create", "jobs")
+            ]
+            assert len([name for name in jobs if name.startswith("after-the-loss")]) == 1, f"it ran once: {jobs}"
+            assert stored(place) == before, "nothing was written by a cluster that may only read"
+            assert condition_missing(kube.get(LOCATION, None, "frankfurt"), "CatalogueRead") is None
+
+            other.claim("own")
+            other.policy("own", location="frankfurt")
+            assert "ReadOnly" in other.wait_reason(POLICY, "own", "LocationReadOnly")["message"]
