@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from recoup.controller.coverage import coverage_family
 from recoup.controller.metrics import Metrics
 from recoup.controller.resources import Key
 
@@ -37,9 +38,13 @@ def render() -> str:
     metrics.objects.saw(Key("BackupPolicy", "x", "y"), policy)
     for child in (metrics.reconciles, metrics.reconcile_seconds, metrics.writes, metrics.api_calls, metrics.catalogue_reads):
         child.labels(*("x" for _ in child._labelnames))  # noqa: SLF001  # prometheus_client has no public way to ask
+    coverage = coverage_family()
+    coverage.add_metric(["x", "y", "z"], 1.0)
     rows = []
-    for family in metrics.registry.collect():
-        labels = sorted({label for sample in family.samples for label in sample.labels if label != "le"})
+    for family in (*metrics.registry.collect(), coverage):
+        labels = sorted(
+            {label for sample in family.samples for label in sample.labels if label != "le"} or getattr(family, "_labelnames", ())
+        )
         name = family.name + ("_total" if family.type == "counter" else "")
         rows.append(f"| `{name}` | {family.type} | {', '.join(labels)} | {family.documentation} |\n")
     return HEAD + "".join(sorted(rows))

@@ -14,6 +14,7 @@ from recoup.controller.apply import apply_action
 from recoup.controller.cache import Cache
 from recoup.controller.cached_kube import CachedKube
 from recoup.controller.catalogues import Catalogues, OpenStore
+from recoup.controller.coverage import CoverageGauges
 from recoup.controller.gather import Reader
 from recoup.controller.gather_location import LocationReconciler
 from recoup.controller.gather_policy import PolicyReconciler
@@ -71,6 +72,9 @@ def build_runtime(settings: Settings, *, open_store: OpenStore, redactor: Redact
         instance=settings.identity,
     )
     metrics.watch_queue(queue.depth, queue.oldest_age)
+    metrics.registry.register(
+        CoverageGauges(kube, movers_namespace=settings.movers_namespace, now=utc_now, is_leading=lambda: lease is None or lease.held)
+    )
     parts = Parts(
         queue=queue, worker=worker, metrics=metrics, api=api, cache=cache, movers_namespace=settings.movers_namespace,
         resync=settings.resync, lease=lease,

@@ -12,6 +12,7 @@ from recoup.cli.main import CONTEXT, LazyGroup, run
 
 COMMANDS = {
     "status": "What is protected, and what is not fine.",
+    "coverage": "Which volumes are protected, stale, unprotected or excluded.",
     "snapshots": "List recovery points.",
     "backup": "Make a recovery point now.",
     "restore": "Restore volumes, with the plan shown and progress.",
@@ -26,6 +27,7 @@ def root() -> None:
 
     \b
       kubectl recoup status -A
+      kubectl recoup coverage -A
       kubectl recoup backup shop --wait
       kubectl recoup snapshots -n shop
       kubectl recoup restore --from shop-20261123t041500z --volume data-0=data-0-restored --wait

@@ -159,3 +159,12 @@ def test_without_a_kubeconfig_it_says_so(tmp_path: object, capsys: pytest.Captur
 
     assert run(["status", "--kubeconfig", f"{tmp_path}/none"], group=root, name="kubectl recoup") == 20
     assert "set KUBECONFIG" in capsys.readouterr().err
+
+
+def test_coverage_names_every_volume_and_why(plugin: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    kubectl = plugin(backed_up("data-0"))
+    assert kubectl("coverage", "-A") == 0
+    (line,) = rows(capsys.readouterr().out)[1:]
+    assert line[:3] == ["shop", "data-0", "Unprotected"]
+    assert kubectl("coverage", "--state", "Protected", "-o", "json") == 0
+    assert json.loads(capsys.readouterr().out) == []
