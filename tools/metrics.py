@@ -43,7 +43,7 @@ def render() -> str:
     rows = []
     for family in (*metrics.registry.collect(), coverage):
         labels = sorted(
-            {label for sample in family.samples for label in sample.labels if label != "le"} or getattr(family, "_labelnames", ())
+            {label for sample in family.samples for label in sample.labels if label != "le"} or set(getattr(family, "_labelnames", ()))
         )
         name = family.name + ("_total" if family.type == "counter" else "")
         rows.append(f"| `{name}` | {family.type} | {', '.join(labels)} | {family.documentation} |\n")
