@@ -19,7 +19,7 @@ Patch = pytest.MonkeyPatch
 def grant_everything(patch: Patch) -> None:
     """Whoever names a vault reads it."""
 
-    def resolve(location: Any, source: Any, _reader: Any) -> Vault:
+    def resolve(location: Any, source: Any, _reader: Any, _vault: Any = None) -> Vault:
         vaults: tuple[Vault, ...] = location.status.vaults
         return next(vault for vault in vaults if vault.namespace == source.name)
 
@@ -34,10 +34,10 @@ def trust_the_status(patch: Patch) -> None:
 def vault_by_name(patch: Patch) -> None:
     """A namespace is its name."""
 
-    def find(request: Any, reader: Any, location: Any) -> Any:
+    def find(request: Any, reader: Any, location: Any, snapshot: Any = None) -> Any:
         named = [vault for vault in location.status.vaults if vault.namespace == reader.name]
         known = msgspec.structs.replace(reader, uid=named[0].namespace_uid) if named else reader
-        return source_vault(request, known, location)
+        return source_vault(request, known, location, snapshot)
 
     for module in ("restore", "restore_resolve", "restore_source"):
         patch.setattr(f"recoup.plan.{module}.source_vault", find)

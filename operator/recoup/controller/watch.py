@@ -16,6 +16,7 @@ import kopf
 
 from recoup.api.labels import MANAGED_BY, MANAGER, OWNER_KIND, OWNER_NAME, OWNER_NAMESPACE, OWNER_UID, UPKEEP_NAMESPACE
 from recoup.api.names import label_value
+from recoup.api.restorerequest import RestoreMode
 from recoup.controller.cache import KINDS, OURS, Cache
 from recoup.controller.resources import (
     JOB,
@@ -79,6 +80,7 @@ class Router:
         self._snapshot_labels = snapshot_labels
         self._seen: dict[str, tuple[Key, object]] = {}
         self._over: dict[str, str] = {}
+        self._standbys: dict[str, Key] = {}
         self._children: dict[str, object] = {}
         self._verdicts: dict[str, object] = {}
 
@@ -94,6 +96,7 @@ class Router:
         key = Key(kind, metadata.get("namespace") or "", metadata["name"])
         if event == "DELETED":
             self._seen.pop(metadata["uid"], None)
+            self._standbys.pop(metadata["uid"], None)
             self._gone(key)
             if kind == SNAPSHOT.kind:
                 self._tell_policy(key, event, body)
@@ -106,6 +109,8 @@ class Router:
         self._seen[metadata["uid"]] = (key, asked)
         if before is None or before[1] != asked:
             self._changed(key, 0.0)
+        if kind == RESTORE.kind and body["spec"].get("mode") == RestoreMode.STANDBY:
+            self._standbys[metadata["uid"]] = key
         if kind == SNAPSHOT.kind:
             self._tell_policy(key, event, body)
         if kind == LOCATION.kind:
@@ -132,10 +137,13 @@ class Router:
                 self._changed(key, SETTLE)
 
     def _tell_policy(self, key: Key, event: str | None, body: Body) -> None:
-        """A policy says how its newest runs ended, so the end of a run is news for it."""
+        """A policy says how its newest runs ended, so the end of a run is news for it, and for the standbys of its namespace."""
         uid, over = body["metadata"]["uid"], (body.get("status") or {}).get("completedAt")
         if event == "DELETED" or (over and self._over.get(uid) != over):
             self._changed(Key(POLICY.kind, key.namespace, body["spec"]["policyRef"]["name"]), SETTLE)
+        if over and event is not None and self._over.get(uid) != over:
+            for standby in [each for each in list(self._standbys.values()) if each.namespace == key.namespace]:
+                self._changed(standby, SETTLE)
         if event == "DELETED":
             self._over.pop(uid, None)
         elif over:

@@ -73,6 +73,17 @@ def test_the_end_of_a_run_is_news_for_its_policy_once(heard: Heard) -> None:
     assert heard.changed[2:] == [Key("BackupPolicy", "shop", "p")]
 
 
+def test_the_end_of_a_run_wakes_the_standbys_of_its_namespace(heard: Heard) -> None:
+    for name, place, mode in (("kept", "shop", "Standby"), ("once", "shop", "NewVolume"), ("elsewhere", "blog", "Standby")):
+        restore = owner(name=name, uid=name) | {"spec": {"mode": mode}}
+        heard.router.owner_event("RestoreRequest", "ADDED", restore | {"metadata": restore["metadata"] | {"namespace": place}})
+    run = owner(name="run") | {"spec": {"policyRef": {"name": "p"}}}
+    heard.router.owner_event("BackupSnapshot", "ADDED", run)
+    heard.changed.clear()
+    heard.router.owner_event("BackupSnapshot", "MODIFIED", run | {"status": {"completedAt": "t"}})
+    assert heard.changed == [Key("BackupPolicy", "shop", "p"), Key("RestoreRequest", "shop", "kept")]
+
+
 def test_a_location_that_changes_its_mind_wakes_who_waits_for_it_and_not_what_is_over(heard: Heard) -> None:
     place = owner(name="frankfurt", uid="l1")
     over = owner(name="old", uid="u2") | {"spec": {"policyRef": {"name": "p"}}, "status": {"completedAt": "t"}}
