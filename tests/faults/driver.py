@@ -43,6 +43,8 @@ class BucketView:
 
     world: World
     outage: RecoupError | None = None
+    away: str = ""
+    """The location that the outage is of; "" for all."""
     reads: int = 0
     held: dict[tuple[str, str], Catalogue] = field(default_factory=dict)
 
@@ -59,9 +61,9 @@ class BucketView:
 
     def read(self, location: Object, vault: str, *, max_age: float = 0.0) -> Catalogue:  # noqa: ARG002  # one bucket, always fresh
         self.reads += 1
-        if self.outage is not None:
-            raise self.outage
         name = location["metadata"]["name"]
+        if self.outage is not None and self.away in ("", name):
+            raise self.outage
         points = self.world.points if name == HOME else self.world.copies.get(name, [])
         self.held[name, vault] = Catalogue(vault=vault, fingerprint="f" * 64, points=tuple(points))
         return self.held[name, vault]

@@ -113,7 +113,10 @@ class PlannedVolume(Status, frozen=True):
 
 
 class RestorePlan(Status, frozen=True):
-    """The recovery point and copy that were chosen, once; a later and newer one changes nothing."""
+    """The recovery point and copy that were chosen, once; a later and newer one changes nothing.
+
+    location: the home of the vault, by which the right to read is judged; read_from: the location whose copy is read.
+    """
 
     location: str
     vault: str
@@ -122,6 +125,7 @@ class RestorePlan(Status, frozen=True):
     namespace_uid: str
     resolved_at: datetime
     taken_at: datetime
+    read_from: str | None = None
     snapshot: str | None = None
     policy: str | None = None
     bytes: int | None = None

@@ -21,6 +21,7 @@ from recoup.plan.movers import MoverState, judge_mover, pod_of
 from recoup.plan.objects.identity import RESTORED_BY
 from recoup.plan.observed import RestoreObserved
 from recoup.plan.restore import plan_restore, wants_catalogue
+from recoup.plan.restore_places import home_of, is_for, policy_behind, reading_order
 from recoup.plan.restore_plan import awaits_approval
 from recoup.plan.restore_source import location_name, vault_of
 from recoup.plan.standby import wants_newer
@@ -106,7 +107,8 @@ class RestoreReconciler:
         judge = reader.at_server if settled else reader
         snapshot = reader.optional(SNAPSHOT, own, (source.get("snapshotRef") or {}).get("name"))
         policy = reader.optional(POLICY, own, (source.get("policyRef") or {}).get("name"))
-        location = judge.optional(LOCATION, None, location_name(obj, snapshot, policy))
+        behind = policy_behind(source, snapshot, reader.kube.list(POLICY, own))
+        location = judge.optional(LOCATION, None, location_name(obj, snapshot, policy, home_of(obj, behind)))
         observed = structs.replace(
             volumes,
             namespace=volumes.namespace if judge is reader else judge.namespace(own),
@@ -117,11 +119,25 @@ class RestoreReconciler:
             nodes=tuple(reader.kube.list(NODE)),
         )
         vault = vault_of(obj, observed.namespace, location, snapshot)
-        if location is None or vault is None or not wants_catalogue(observed):
+        if location is None or vault is None:
             return observed
+        places: dict[str, Object] = {}
+        for name in reading_order(obj, location["metadata"]["name"], snapshot, behind):
+            place = location if name == location["metadata"]["name"] else reader.optional(LOCATION, None, name)
+            if place is location or (place is not None and is_for(place, observed.namespace)):
+                places[name] = place
+        observed = structs.replace(observed, places=places)
         age = SETTLED_FOR if settled else SURE_FOR if reader is reader.at_server else 0.0
-        catalogue, failure = read_catalogue(self._catalogues, location, vault, now, max_age=age)
-        return structs.replace(observed, catalogue=catalogue, catalogue_failure=failure)
+        return self._read_somewhere(observed, vault, now, age) if wants_catalogue(observed) else observed
+
+    def _read_somewhere(self, observed: RestoreObserved, vault: str, now: datetime, age: float) -> RestoreObserved:
+        """The catalogue from the first location that gives it."""
+        for name, place in observed.places.items():
+            catalogue, failure = read_catalogue(self._catalogues, place, vault, now, max_age=age)
+            observed = structs.replace(observed, catalogue_failure=observed.catalogue_failure or failure)
+            if catalogue is not None:
+                return structs.replace(observed, catalogue=catalogue, read_from=name)
+        return observed
 
     def _observe_newer(self, reader: Reader, obj: Object, observed: RestoreObserved, now: datetime) -> RestoreObserved:
         """For a standby that is complete: what there is by now. From memory; the right to read is judged anew before a mover starts."""

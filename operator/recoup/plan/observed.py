@@ -257,7 +257,9 @@ class RestoreObserved(Struct, frozen=True, kw_only=True):
     snapshot: the BackupSnapshot that spec.source.snapshotRef names (same namespace), or None.
     policy: the BackupPolicy that spec.source.policyRef names (same namespace), or None.
     location: the BackupLocation named by restore_source.location_name(request, snapshot, policy), or None.
-    catalogue: of the vault named by restore_source.vault_of(…); None if it is not known or can't be read (`catalogue_failure`).
+    catalogue: of the vault named by restore_source.vault_of(…), from location `read_from`; None if it is not known or nowhere read.
+    catalogue_failure: why the location that is asked first could not be read.
+    places: by name, in reading order, the locations that may hold copies of the vault, the home among them.
     claims: every PVC of the request's namespace.
     children: everything labelled recoup.dev/owner-uid=<uid>: PVCs, PersistentVolumes, Jobs, Pods; and every PersistentVolume that one
         of these PVCs, or a PVC of the namespace labelled recoup.dev/restored-by=<uid>, names in spec.volumeName.
@@ -274,6 +276,8 @@ class RestoreObserved(Struct, frozen=True, kw_only=True):
     location: Object | None = None
     catalogue: Catalogue | None = None
     catalogue_failure: ApiFailure | None = None
+    read_from: str = ""
+    places: dict[str, Object] = {}
     claims: tuple[Object, ...] = ()
     children: tuple[Object, ...] = ()
     storage_classes: tuple[Object, ...] = ()

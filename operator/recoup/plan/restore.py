@@ -18,6 +18,7 @@ from recoup.plan.objects.identity import Owner
 from recoup.plan.observed import RestoreObserved
 from recoup.plan.outcome import is_passing, note_outcome
 from recoup.plan.restore_paths import describe_paths
+from recoup.plan.restore_places import sources_of
 from recoup.plan.restore_plan import awaits_approval, describe_plan, why_not_begun
 from recoup.plan.restore_resolve import is_final, needs_record, resolve_restore, target_of, wanted_place
 from recoup.plan.restore_source import reader_of, source_vault
@@ -176,6 +177,7 @@ def _terms(observed: RestoreObserved, request: RestoreRequest, plan: RestorePlan
         plan=plan,
         paths=request.spec.paths,
         location=location.spec if location else None,
+        sources=sources_of(observed.places, plan.read_from or plan.location),
         denied=_denied(request, plan, namespace, location),
         namespace_ending=namespace is None or bool(namespace["metadata"].get("deletionTimestamp")),
         started_at=request.status.started_at or now,

@@ -64,12 +64,13 @@ def resolve_restore(observed: RestoreObserved, now: datetime) -> Resolution:
         return Resolution(refusal=Refusal("FingerprintMismatch", message))
     chosen = choose_points(request, observed.snapshot, observed.catalogue, vault)
     if isinstance(chosen, Refusal):
-        return Resolution(refusal=chosen)
+        return _not_in_the_copy(observed, chosen) or Resolution(refusal=chosen)
     volumes = _plan_volumes(observed, request, chosen.points)
     if isinstance(volumes, Refusal):
         return Resolution(refusal=volumes)
     plan = RestorePlan(
         location=location.metadata.name,
+        read_from=observed.read_from or location.metadata.name,
         vault=vault.id,
         fingerprint=observed.catalogue.fingerprint,
         namespace=vault.namespace,
@@ -82,6 +83,18 @@ def resolve_restore(observed: RestoreObserved, now: datetime) -> Resolution:
         volumes=volumes,
     )
     return Resolution(plan=seal_plan(plan, request.spec.paths, measure_pace(observed.earlier, plan.location)))
+
+
+def _not_in_the_copy(observed: RestoreObserved, chosen: Refusal) -> Resolution | None:
+    """The place that was to be asked first is away, and what is asked for is not where was looked instead."""
+    failure = observed.catalogue_failure
+    if failure is None:
+        return None
+    first = next(iter(observed.places), "")
+    message = (
+        f"BackupLocation {first} can't be read: {failure.message}; looked in the copy at {observed.read_from} instead: {chosen.message}"
+    )
+    return Resolution(refusal=Refusal(failure.reason, message), by_itself=True)
 
 
 def _source(observed: RestoreObserved, request: RestoreRequest) -> tuple[BackupLocation, SourceVault] | Refusal:

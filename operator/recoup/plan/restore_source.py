@@ -39,19 +39,22 @@ class Chosen(Struct, frozen=True):
     taken_at: datetime
 
 
-def location_name(request: Object, snapshot: Object | None, policy: Object | None) -> str | None:
-    """The location to read: as settled, else as the source names it, else where the BackupSnapshot or the policy has its home."""
+def location_name(request: Object, snapshot: Object | None, policy: Object | None, home: str | None = None) -> str | None:
+    """The location that the vault is judged by: as settled, else as the source names it, else where snapshot or policy have their home.
+
+    `home`: where the source names a place with copies, the home of what is copied there (restore_places.py).
+    """
     settled: str | None = ((request.get("status") or {}).get("plan") or {}).get("location")
     source = request["spec"]["source"]
-    named: str | None = settled or source.get("location")
+    named: str | None = settled or home or source.get("location")
     if named:
         return named
     if source.get("snapshotRef") and snapshot is not None:
         if is_view(snapshot):
             shown: str = snapshot["spec"]["origin"]["location"]
             return shown
-        home: str | None = (snapshot.get("status") or {}).get("location")
-        return home
+        stored: str | None = (snapshot.get("status") or {}).get("location")
+        return stored
     return decode(BackupPolicy, policy).spec.home if source.get("policyRef") and policy is not None else None
 
 

@@ -71,6 +71,8 @@ class Terms(Struct, frozen=True, kw_only=True):
     plan: RestorePlan
     paths: RestorePaths
     location: BackupLocationSpec | None
+    sources: tuple[BackupLocationSpec, ...] = ()
+    """Where movers read, in this order; without any, at `location`."""
     denied: Refusal | None
     namespace_ending: bool
     started_at: datetime
@@ -221,7 +223,8 @@ def _start(view: RestoreView, observed: RestoreObserved, terms: Terms, attempt: 
     job = build_restore_job(
         owner,
         observed.around,
-        terms.location,
+        *(terms.sources or (terms.location,)),
+        keys=terms.location.encryption.keys,
         name=job_name(owner, planned, attempt),
         volume_uid=planned.source,
         attempt=attempt,

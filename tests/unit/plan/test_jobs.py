@@ -49,6 +49,7 @@ def restore(volume_mode: str = "Filesystem") -> Job:
     return build_restore_job(
         OWNER, AROUND, LOCATION, name="restore-1", volume_uid="data-0", attempt=2, vault=VAULT, fingerprint="rcf1-abc",
         manifest="6f1c" * 16,        claim="claim", volume_mode=volume_mode, node_affinity=None,
+        keys=LOCATION.encryption.keys,
     )  # fmt: skip
 
 
@@ -210,6 +211,7 @@ def test_a_restore_starts_with_those_keys_that_are_there() -> None:
     made = build_restore_job(
         OWNER, AROUND, several, name="restore-1", volume_uid="data-0", attempt=1, vault=VAULT, fingerprint="rcf1-abc",
         manifest="6f1c" * 16, claim="claim", volume_mode="Filesystem", node_affinity=None,
+        keys=several.encryption.keys,
     )  # fmt: skip
     arguments = container(made)["args"]
     assert arguments[arguments.index("--keys-dir") + 1] == "/recoup/keys"

@@ -12,6 +12,7 @@ from recoup.api.labels import MANAGED_BY, MANAGER, RUN
 from recoup.api.names import label_value, writer_secret
 from recoup.plan.actions import Object
 from recoup.plan.objects.identity import ATTEMPT, COMPONENT, LOCATION, VAULT, Owner
+from recoup.plan.objects.other_places import other_places
 from recoup.plan.objects.pod import (
     BACKUP_CAPABILITIES,
     REPORT,
@@ -66,25 +67,30 @@ def build_backup_job(
 
 
 def build_restore_job(
-    owner: Owner, around: Surroundings, location: BackupLocationSpec, *,
+    owner: Owner, around: Surroundings, location: BackupLocationSpec, *others: BackupLocationSpec,
     name: str, volume_uid: str, attempt: int, vault: str, fingerprint: str, manifest: str, claim: str, volume_mode: str,
-    node_affinity: Object | None, orders: Sequence[str] = (),
+    node_affinity: Object | None, keys: Sequence[EncryptionKey], orders: Sequence[str] = (),
 ) -> Object:  # fmt: skip
-    """Fill the PVC `claim` with the recovery point `manifest`, comparing what was written. `orders`: options that say what and how."""
+    """Fill the PVC `claim` with the recovery point `manifest`, comparing what was written. `orders`: options that say what and how.
+
+    others: locations with copies, for what the first does not give. keys: of the vault's home, which the copies have as well.
+    """
     volumes, mounts, annotations = store_parts(location, {})
-    key_volumes, key_mounts, key_arguments = any_key(location.encryption.keys)
+    copies = other_places(others, optional=True)
+    key_volumes, key_mounts, key_arguments = any_key(keys)
     target, mount, device = _data_volume(claim, volume_mode, "target", read_only=False)
     arguments = [
         "restore", *store_arguments(location), "--vault", vault, *(("--fingerprint", fingerprint) if fingerprint else ()),
+        *(part for url in copies.urls for part in ("--also", url)),
         *key_arguments, "--snapshot", manifest, *orders, "--target", "/dev/target" if device else "/target", "--report", REPORT,
     ]  # fmt: skip
     parts = PodParts(
         arguments=arguments,
-        volumes=[*volumes, *key_volumes, target],
-        mounts=[*mounts, *key_mounts, *mount],
+        volumes=[*volumes, *copies.volumes, *key_volumes, target],
+        mounts=[*mounts, *copies.mounts, *key_mounts, *mount],
         devices=device,
         capabilities=RESTORE_CAPABILITIES,
-        annotations=annotations,
+        annotations=annotations | copies.annotations,
     )
     labels = owner.labels(volume_uid) | {COMPONENT: "mover", ATTEMPT: str(attempt)}
     template = build_pod_template(around, parts, labels=labels, mover=Mover(), node_affinity=node_affinity)

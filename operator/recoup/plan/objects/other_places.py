@@ -22,8 +22,11 @@ class OtherPlaces(Struct, frozen=True, kw_only=True):
     annotations: dict[str, str] = {}
 
 
-def other_places(locations: Sequence[BackupLocationSpec]) -> OtherPlaces:
-    """Each location has its credentials in a folder of its own; nothing of one is seen through another."""
+def other_places(locations: Sequence[BackupLocationSpec], *, optional: bool = False) -> OtherPlaces:
+    """Each location has its credentials in a folder of its own; nothing of one is seen through another.
+
+    optional: a pod starts without the Secrets that are not there; that location then does not give anything.
+    """
     urls: list[str] = []
     volumes: list[Object] = []
     mounts: list[Object] = []
@@ -32,7 +35,7 @@ def other_places(locations: Sequence[BackupLocationSpec]) -> OtherPlaces:
         store, name = location.s3, f"other-{number}"
         folder = f"/recoup/{name}"
         settings = {"region": store.region, "credentials-dir": f"{folder}/credentials"}
-        volumes.append(secret_volume(f"{name}-credentials", store.credentials_secret_ref.name))
+        volumes.append(secret_volume(f"{name}-credentials", store.credentials_secret_ref.name, optional=optional))
         mounts.append({"name": f"{name}-credentials", "mountPath": f"{folder}/credentials", "readOnly": True})
         if store.endpoint:
             settings["endpoint-url"] = store.endpoint
