@@ -23,6 +23,8 @@ COPIES_MET = "CopiesMet"
 RPO_MET = "RPOMet"
 RPO_AT_RISK = "RPOAtRisk"
 VERIFIED = "Verified"
+DRILLED = "Drilled"
+RTO_MET = "RTOMet"
 
 MAX_DAMAGED = 50
 """Bound of status.damaged."""
@@ -97,9 +99,13 @@ class Mover(Spec, frozen=True):
 
 
 class Objectives(Spec, frozen=True):
-    """What the protection is measured by. rpo: how old the newest restorable point of each volume may become. min_*: of its copies."""
+    """What the protection is measured by.
+
+    rpo: how old the newest restorable point of each volume may become. rto: how long a restore may take. min_*: of its copies.
+    """
 
     rpo: str | None = None
+    rto: str | None = None
     min_copies: int | None = None
     min_regions: int | None = None
     min_providers: int | None = None
@@ -120,11 +126,19 @@ class VerificationSchedule(Spec, frozen=True):
     jitter: str | None = None
 
 
+class DrillSpec(Spec, frozen=True):
+    """How often a recovery point is restored to a scratch volume. storage_class_name: of that volume; None for the recorded one."""
+
+    schedule: VerificationSchedule
+    storage_class_name: str | None = None
+
+
 class Verification(Spec, frozen=True):
     """How often recovery points are read back, and how deep (1-4)."""
 
     schedule: VerificationSchedule
     level: int = 2
+    drill: DrillSpec | None = None
 
 
 class BackupPolicySpec(Spec, frozen=True):
@@ -208,6 +222,24 @@ class VerificationResult(Status, frozen=True):
     healed: int | None = None
 
 
+class DrillResult(StrEnum):
+    PASSED = "Passed"
+    FAILED = "Failed"
+
+
+class LastDrill(Status, frozen=True):
+    """The newest drill of one of the policy's recovery points."""
+
+    location: str
+    manifest: str
+    persistent_volume_claim: str
+    result: DrillResult
+    at: datetime
+    duration: str
+    snapshot: str | None = None
+    reason: str | None = None
+
+
 class DamagedVolume(Status, frozen=True):
     """One volume of a recovery point that cannot be restored whole from one location."""
 
@@ -261,6 +293,7 @@ class BackupPolicyStatus(Status, frozen=True):
     volumes: tuple[VolumeProtection, ...] = ()
     verifications: tuple[VerificationResult, ...] = ()
     damaged: tuple[DamagedVolume, ...] = ()
+    last_drill: LastDrill | None = None
 
 
 class BackupPolicy(Struct, frozen=True, kw_only=True):

@@ -34,6 +34,7 @@ COMMANDS = {
     "stats": "Say how much each recovery point takes.",
     "restore": "Bring a recovery point back, and compare it.",
     "verify": "Check that recovery points can be restored.",
+    "drill": "Restore a recovery point to scratch, compare it, and sign the result.",
     "evidence": "Show what was verified, drilled and destroyed, with its signatures.",
     "forget": "Let go of recovery points, by rules or one by one.",
     "pin": "Keep a recovery point, whatever retention says.",

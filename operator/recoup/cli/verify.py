@@ -78,8 +78,7 @@ def command(
 
     if others and no_record:
         raise Usage("--heal-from needs the log to say what is damaged: leave --no-record out")
-    if len(purpose) > PURPOSE_LIMIT:
-        raise Usage(f"--round has {len(purpose)} characters, at most {PURPOSE_LIMIT} are recorded")
+    check_purpose(purpose)
     with reporting(report) as summary:
         unlocked = keys.unlock(location.open())
         healer = _healer(unlocked, location, others, parallelism) if others else None
@@ -89,6 +88,12 @@ def command(
         _print(findings, output)
         if not findings.good:
             raise _error(findings)
+
+
+def check_purpose(purpose: str) -> None:
+    """Raises Usage if --round is too long for an entry of the log."""
+    if len(purpose) > PURPOSE_LIMIT:
+        raise Usage(f"--round has {len(purpose)} characters, at most {PURPOSE_LIMIT} are recorded")
 
 
 def _healer(unlocked: Unlocked, location: Location, others: tuple[Location, ...], threads: int | None) -> Callable[[], object]:

@@ -59,7 +59,8 @@ class PolicyReconciler:
             upkeep_jobs=upkeep,
             progress=self._reader.progress_of(upkeep, now),
             warnings=keys.warnings | reader.warnings_of(upkeep, now),
-            restores=tuple(reader.kube.list(RESTORE, metadata["namespace"])) if "verification" in obj["spec"] else (),
+            restores=tuple(reader.kube.list(RESTORE, metadata["namespace"])) if _is_checked(obj) else (),
+            storage_classes=reader.storage_classes() if "drill" in (obj["spec"].get("verification") or {}) else (),
             failures=self._ledger.of(metadata["uid"]),
         )
         return self._with_catalogues(observed, now) if wants_catalogues(observed) else observed
@@ -91,6 +92,12 @@ class PolicyReconciler:
 def _is_of(snapshot: Object, policy: str, namespace: Object | None) -> bool:
     """A run of this policy, or a view of one; what the namespace adopted is of a policy elsewhere."""
     return bool(snapshot["spec"]["policyRef"]["name"] == policy) and not is_foreign(snapshot, namespace)
+
+
+def _is_checked(policy: Object) -> bool:
+    """What restores met is of interest: damage, or the time they took."""
+    spec = policy["spec"]
+    return "verification" in spec or "rto" in (spec.get("objectives") or {})
 
 
 def _has_ended(upkeep: tuple[Object, ...], location: Object) -> bool:

@@ -104,6 +104,7 @@ def _facts(key: Key, status: Object) -> Object:
         facts["last"] = (status.get("lastSuccess") or {}).get("at")
         facts["rpo"] = status.get("rpo")
         facts["verified"] = {each["location"]: each["at"] for each in status.get("verifications") or ()}
+        facts["drill"] = status.get("lastDrill")
         facts["damaged"] = sum(each.get("damaged") or 0 for each in status.get("verifications") or ()) if facts["verified"] else None
         facts["newest"] = {each["persistentVolumeClaim"]: each.get("newestPoint") for each in status.get("volumes") or ()}
     return facts
@@ -185,3 +186,18 @@ def _verified(facts: list[tuple[Key, Object]]) -> Iterator[Metric]:
     yield last
     yield damaged
     yield verified
+    yield from _drilled(facts)
+
+
+def _drilled(facts: list[tuple[Key, Object]]) -> Iterator[Metric]:
+    labels = ["namespace", "policy", "location", "persistentvolumeclaim"]
+    seconds = GaugeMetricFamily("recoup_policy_last_drill_timestamp_seconds", "When the newest drill ended.", labels=labels)
+    passed = GaugeMetricFamily("recoup_policy_last_drill_passed", "1 if the newest drill came back whole, 0 if not.", labels=labels)
+    for key, fact in facts:
+        if fact["drill"]:
+            drill = fact["drill"]
+            where = [key.namespace, key.name, drill["location"], drill["persistentVolumeClaim"]]
+            seconds.add_metric(where, datetime.fromisoformat(str(drill["at"])).timestamp())
+            passed.add_metric(where, float(drill["result"] == "Passed"))
+    yield seconds
+    yield passed

@@ -74,8 +74,6 @@ class Drill(msgspec.Struct, frozen=True, rename="camel"):
     bytes: int = 0
     """Bytes of content that were written."""
     damaged_paths: int = 0
-    bytes_elsewhere: int = 0
-    """Stored bytes that had to come from another location, because this one did not have them good."""
     round: str = ""
     tool: str = ""
 

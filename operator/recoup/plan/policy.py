@@ -20,6 +20,7 @@ from recoup.api.objects import API_VERSION, decode, encode
 from recoup.errors import Invalid
 from recoup.plan.access import Refusal, check_namespace
 from recoup.plan.actions import Create, Object, Plan
+from recoup.plan.checks import Checks, judge_checks, plan_checks
 from recoup.plan.conditions import transition_notes
 from recoup.plan.ledger import SUSPENDED, Before, Ledger, Obstacles, Timetable, keep_ledger, ran, with_run
 from recoup.plan.observed import ApiFailure, Catalogue, FailureKey, Progress, Surroundings
@@ -30,10 +31,9 @@ from recoup.plan.replicas import judge_replicas
 from recoup.plan.replication import Places, replication_tasks
 from recoup.plan.schedule import deadline_of, delay_of, describe, read_schedule
 from recoup.plan.selection import select_claims
-from recoup.plan.upkeep import Task, Upkeep, UpkeepObserved, plan_upkeep
+from recoup.plan.upkeep import Upkeep, UpkeepObserved, plan_upkeep
 from recoup.plan.vault_keys import KeysStep, drop_finished_keys_jobs, provide_keys
-from recoup.plan.verification import HEAL, Checking, Vault, plan_verification
-from recoup.plan.verified import judge_verified
+from recoup.plan.verification import Vault
 
 _POLL = 30.0
 """Seconds between looks while a due slot is held up: no event tells a policy that its obstacle is gone."""
@@ -53,7 +53,8 @@ class PolicyObserved(Struct, frozen=True, kw_only=True):
     upkeep_jobs: Jobs and Pods of the upkeep of this namespace's vaults, whichever policy asked for them.
     catalogues, catalogue_failures: by location, of `vault`, where wants_catalogues says so.
     progress: by Pod name. warnings: by uid, the newest Warning Event about one of these Pods.
-    restores: every RestoreRequest of the namespace: one that met damage has it looked for and healed.
+    restores: every RestoreRequest of the namespace: one that met damage has it looked for and healed, one that went well took its time.
+    storage_classes: all, where drills are asked for.
     failures: the last API error per object of this owner, dropped once the write succeeded.
     """
 
@@ -73,6 +74,7 @@ class PolicyObserved(Struct, frozen=True, kw_only=True):
     progress: dict[str, Progress] = {}
     warnings: dict[str, str] = {}
     restores: tuple[Object, ...] = ()
+    storage_classes: tuple[Object, ...] = ()
     failures: dict[FailureKey, ApiFailure] = {}
 
 
@@ -119,15 +121,15 @@ def plan_policy(observed: PolicyObserved, now: datetime) -> Plan:
     rpo = judge_rpo(policy, status.conditions, volumes, selected, next_point(policy, snapshots, ledger, now), now)
     status = structs.replace(status, conditions=rpo.conditions, rpo=rpo.state, volumes=volumes)
     places = _places(policy, observed)
-    checking = _check(policy, location, observed, now)
-    upkeep = _keep_up(observed, places, checking.tasks, now)
+    checks = _check(policy, location, observed, now)
+    upkeep = _keep_up(observed, places, checks, now)
     standing = judge_replicas(policy, status.conditions, places, upkeep.states, snapshots, now)
     status = structs.replace(status, conditions=standing.conditions, copies=standing.copies, replication=standing.replication)
-    verified = judge_verified(policy, status.conditions, checking.places, checking.due, upkeep.states, now)
-    status = structs.replace(status, conditions=verified.conditions, verifications=verified.results, damaged=verified.damaged)
-    notes = (*transition_notes(policy.status.conditions, status.conditions), *verified.events)
+    checked = judge_checks(policy, status, checks, upkeep.states, observed.restores, now)
+    status = checked.status
+    notes = (*transition_notes(policy.status.conditions, status.conditions), *checked.events)
     made = keys.actions if keys is not None else drop_finished_keys_jobs(observed)
-    changes_at = min((at for at in (rpo.changes_at, verified.changes_at) if at is not None), default=None)
+    changes_at = min((at for at in (rpo.changes_at, checked.changes_at) if at is not None), default=None)
     waits = (admitted.again or _again(ledger, status, changes_at, now), keys.again if keys else None, upkeep.again)
     return Plan(
         actions=(*admitted.actions, *admit(made, observed.failures, now).actions, *upkeep.actions),
@@ -185,14 +187,14 @@ def _provide_keys(policy: BackupPolicy, location: BackupLocation | None, observe
     return provide_keys(observed, location, vault=observed.vault, namespace=namespace["name"], namespace_uid=namespace["uid"], now=now)
 
 
-def _check(policy: BackupPolicy, location: BackupLocation | None, observed: PolicyObserved, now: datetime) -> Checking:
+def _check(policy: BackupPolicy, location: BackupLocation | None, observed: PolicyObserved, now: datetime) -> Checks:
     vault = None
     if location is not None and observed.vault is not None and observed.vault_ready:
         vault = Vault(
             id=observed.vault, namespace=policy.metadata.namespace or "", around=observed.around, keys=location.spec.encryption.keys
         )
     locations = {name: decode(BackupLocation, found) for name, found in observed.locations.items()}
-    return plan_verification(policy, locations, observed.catalogues, vault, observed.restores, now)
+    return plan_checks(policy, locations, observed.catalogues, vault, observed.restores, observed.storage_classes, now)
 
 
 def _places(policy: BackupPolicy, observed: PolicyObserved) -> Places:
@@ -208,12 +210,11 @@ def _places(policy: BackupPolicy, observed: PolicyObserved) -> Places:
     )
 
 
-def _keep_up(observed: PolicyObserved, places: Places, verifications: tuple[Task, ...], now: datetime) -> Upkeep:
+def _keep_up(observed: PolicyObserved, places: Places, checks: Checks, now: datetime) -> Upkeep:
     """What the vault needs besides backups, in order of importance."""
     if observed.vault is None or not observed.vault_ready:
         return Upkeep()
-    heals = tuple(task for task in verifications if task.kind == HEAL)
-    wanted = [*heals, *replication_tasks(places, observed.around), *(task for task in verifications if task.kind != HEAL)]
+    wanted = [*checks.heals, *replication_tasks(places, observed.around), *checks.looks, *checks.drills]
     around = UpkeepObserved(
         vault=observed.vault,
         locations=tuple(places.locations.values()),

@@ -29,8 +29,8 @@ LONGEST_PAUSE = timedelta(days=1)
 POINTS_AT_ONCE = 50
 """Points that one healing names; the rest comes with the next one."""
 DOUBT_LASTS = timedelta(days=1)
-"""A restore that met damage is a reason to look for so long."""
-DOUBT_LEVEL = 3
+"""A restore or drill that met damage is a reason to look for so long."""
+DOUBT_LEVEL = 4
 
 DAMAGE = frozenset({"DigestMismatch", "IntegrityError", "ObjectDamaged", "ObjectMissing", "ObjectTruncated"})
 """Reasons by which a restore or a drill says that the location does not hold what it should."""
@@ -179,10 +179,15 @@ def _is_to_heal(place: Place, places: Sequence[Place], now: datetime) -> bool:
 
 
 def _doubts(place: Place, restores: Sequence[Object], now: datetime) -> list[tuple[str, tuple[str, ...]]]:
-    """Rounds and points: what restores from here found damaged, and nobody has looked at since."""
-    found = []
+    """Rounds and points: what drills and restores from here found damaged, and nobody has looked at since."""
     known = {point.id for point in place.points}
     seen = {run.round for run in runs_at(place)}
+    drills = place.catalogue.drills if place.catalogue is not None else ()
+    found: list[tuple[str, tuple[str, ...]]] = []
+    for drill in drills:
+        purpose = f"drill-{drill.round or drill.point[:16]}"
+        if not drill.passed and drill.point in known and purpose not in seen and now - drill.ended <= DOUBT_LASTS:
+            found.append((purpose, (drill.point,)))
     for thing in restores:
         request = decode(RestoreRequest, thing)
         plan, ended = request.status.plan, request.status.completed_at

@@ -198,9 +198,9 @@ def failed_restore(uid: str, reason: str, ended: datetime) -> Object:
 def test_a_restore_that_met_damage_has_its_points_looked_at_once() -> None:
     restores = (failed_restore("r1", "DigestMismatch", NOW),)
     [task] = look(asked(), log(point(), runs=DONE), restores=restores)[1].tasks
-    assert (task.kind, task.round) == ("heal", "restore-r1/3")
+    assert (task.kind, task.round) == ("heal", "restore-r1/4")
     assert arguments(task)[arguments(task).index("--snapshot") + 1] == A
-    seen = log(point(), runs=(*DONE, run(NOW, level=3, chosen=True, round="restore-r1")))
+    seen = log(point(), runs=(*DONE, run(NOW, level=4, chosen=True, round="restore-r1")))
     assert look(asked(), seen, restores=restores)[1].tasks == ()
 
 
