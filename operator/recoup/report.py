@@ -214,7 +214,7 @@ class Progress:
     def _draw(self) -> None:
         if self._bar is None:
             from rich.console import Console  # noqa: PLC0415  # only a terminal pays for rich
-            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn  # noqa: PLC0415
+            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn  # noqa: PLC0415  # a program without a terminal needs none of it
 
             columns = (BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn())
             text = TextColumn("{task.description:<12} {task.fields[files]} files")

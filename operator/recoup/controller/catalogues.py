@@ -285,7 +285,7 @@ def changed_points(before: Catalogue | None, after: Catalogue) -> tuple[Point, .
 
 def _engine() -> ModuleType:
     """The engine's catalogue module: imported only once there is a location to read, because it brings cryptography along."""
-    from recoup.engine import catalogue  # noqa: PLC0415
+    from recoup.engine import catalogue  # noqa: PLC0415  # as the docstring says
 
     build_type_info()
     return catalogue

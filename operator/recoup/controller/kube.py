@@ -206,18 +206,18 @@ def _status(raw: bytes) -> Any:
 
 def load_configuration(kubeconfig: str | None = None) -> Configuration:
     """Find the API server: the pod's service account, else a kubeconfig (the one named, $KUBECONFIG, ~/.kube/config)."""
-    from kubernetes import config  # noqa: PLC0415
-    from kubernetes.client import Configuration  # noqa: PLC0415
+    from kubernetes import config  # noqa: PLC0415  # takes long, and tests of what uses Kube need none
+    from kubernetes.client import Configuration  # noqa: PLC0415  # takes long, and tests of what uses Kube need none
 
     configuration = Configuration()
     try:
         if kubeconfig is None:
             try:
-                config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+                config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # the client has no types
             except config.ConfigException:
-                config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+                config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # the client has no types
         else:
-            config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]
+            config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]  # the client has no types
     except config.ConfigException as error:
         raise failures.Rejected(f"no API server configured: {error}; run inside a pod or name a kubeconfig in KUBECONFIG") from error
     return configuration

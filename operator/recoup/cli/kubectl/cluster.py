@@ -107,10 +107,10 @@ def connect(*, kubeconfig: str | None, context: str | None, namespace: str | Non
 
     configuration = Configuration()
     try:
-        config.load_kube_config(  # type: ignore[no-untyped-call]
+        config.load_kube_config(  # type: ignore[no-untyped-call]  # the client has no types
             config_file=kubeconfig, context=context, client_configuration=configuration
         )
-        contexts, active = config.list_kube_config_contexts(config_file=kubeconfig)  # type: ignore[no-untyped-call]
+        contexts, active = config.list_kube_config_contexts(config_file=kubeconfig)  # type: ignore[no-untyped-call]  # the client has no types
     except (config.ConfigException, OSError) as error:
         message = f"no cluster: {error}; set KUBECONFIG, or give --kubeconfig and --context"
         raise Invalid(message, reason="NoCluster") from None

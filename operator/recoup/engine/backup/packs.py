@@ -167,7 +167,7 @@ class PackWriter:
 
     def _detach(self, stored_size: int | None) -> Callable[[], None]:
         builder, buffer, number, blocks = self._builder, self._buffer, self._number, self._blocks
-        assert builder is not None and buffer is not None  # noqa: PT018
+        assert builder is not None and buffer is not None  # noqa: PT018  # for the type checker
         self._builder, self._blocks = None, []
 
         def seal() -> None:

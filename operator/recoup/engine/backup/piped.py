@@ -41,7 +41,7 @@ class StreamReader:
 class NoXattrs(XattrReader):
     """A stream has no attributes; a file of the same name in some directory may have."""
 
-    def read_all(self, names: list[bytes], stats: list[os.stat_result]) -> dict[int, Attributes]:  # noqa: ARG002
+    def read_all(self, names: list[bytes], stats: list[os.stat_result]) -> dict[int, Attributes]:  # noqa: ARG002  # as the source of files has it
         return {}
 
 

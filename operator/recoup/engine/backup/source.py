@@ -23,7 +23,7 @@ class OpenSource:
         self.stream = stream
         self.fd = -1
         # resolve() would name another place where a link is meant
-        self.path = f"stdin:{os.fsdecode(stream.name)}" if stream is not None else os.path.abspath(path)  # noqa: PTH100
+        self.path = f"stdin:{os.fsdecode(stream.name)}" if stream is not None else os.path.abspath(path)
 
     def __enter__(self) -> Self:
         """Raises NotFound, Invalid (SourceUnreadable, SourceUnsupported, SourceCommandFailed)."""

@@ -107,7 +107,7 @@ def set_nodes(fetch: FetchSet, root: ObjectRef) -> Iterator[ObjectRef]:
         yield shard.object
 
 
-def _rows(data: bytes, level: int, low: int, high: int, row: struct.Struct, what: str) -> Iterator[tuple]:  # type: ignore[type-arg]
+def _rows(data: bytes, level: int, low: int, high: int, row: struct.Struct, what: str) -> Iterator[tuple]:  # type: ignore[type-arg]  # of what `row` says
     if not _HEAD.size <= len(data) <= MAX_SET_BYTES:
         raise Integrity(f"{what} has {len(data)} bytes, which no object set's node has")
     magic, version, found, found_low, found_high, _, count = _HEAD.unpack_from(data)

@@ -45,7 +45,7 @@ def apply(handle: int | str, entry: Attributed, wishes: Wishes, fetch: FetchXatt
         if not entry.xattrs:  # the usual case, without ceremony
             if not fresh or (entry.uid, entry.gid) != _OURS:
                 os.chown(handle, entry.uid, entry.gid)
-            os.chmod(handle, entry.mode)  # noqa: PTH101  # a descriptor
+            os.chmod(handle, entry.mode)  # a descriptor
             if not fresh:
                 _strip(handle, entry)
             os.utime(handle, ns=(entry.mtime, entry.mtime))
@@ -54,7 +54,7 @@ def apply(handle: int | str, entry: Attributed, wishes: Wishes, fetch: FetchXatt
         pass  # one thing after the other, to see which it was
     return [
         *_try("owner", lambda: _own(handle, entry)),
-        *_try("mode", lambda: os.chmod(handle, entry.mode)),  # noqa: PTH101
+        *_try("mode", lambda: os.chmod(handle, entry.mode)),
         *([] if fresh else _try("attributes", lambda: _strip(handle, entry))),
         *_apply_xattrs(handle, entry, wishes, fetch),
         *_try("mtime", lambda: os.utime(handle, ns=(entry.mtime, entry.mtime))),
@@ -66,7 +66,7 @@ def apply_to_symlink(folder: int, name: bytes, entry: Entry, wishes: Wishes, fet
     missed = _try("owner", lambda: os.chown(name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False))
     path = b"/proc/self/fd/%d/%s" % (folder, name)
     for xattr in filter(wishes.wants, entry.xattrs):
-        missed += _try(_label(xattr), lambda x=xattr: os.setxattr(path, x.name, fetch(x), follow_symlinks=False))  # type: ignore[misc]
+        missed += _try(_label(xattr), lambda x=xattr: os.setxattr(path, x.name, fetch(x), follow_symlinks=False))  # type: ignore[misc]  # mypy knows no type of a default in a lambda
     times = (entry.mtime, entry.mtime)
     return missed + _try("mtime", lambda: os.utime(name, ns=times, dir_fd=folder, follow_symlinks=False))
 
@@ -117,12 +117,12 @@ def _apply_xattrs(handle: int | str, entry: Attributed, wishes: Wishes, fetch: F
     missed: list[str] = []
     for xattr in entry.xattrs:
         if wishes.wants(xattr):
-            missed += _try(_label(xattr), lambda x=xattr: os.setxattr(handle, x.name, fetch(x)))  # type: ignore[misc]
+            missed += _try(_label(xattr), lambda x=xattr: os.setxattr(handle, x.name, fetch(x)))  # type: ignore[misc]  # mypy knows no type of a default in a lambda
     return missed
 
 
 def _own(handle: int | str, entry: Attributed) -> None:
-    found = os.stat(handle)  # noqa: PTH116
+    found = os.stat(handle)
     if (found.st_uid, found.st_gid) != (entry.uid, entry.gid):
         os.chown(handle, entry.uid, entry.gid)
 

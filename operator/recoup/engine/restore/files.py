@@ -69,7 +69,7 @@ class Hands(Value, frozen=True):
         except Integrity as error:
             self.lost_attribute(entry, error)
         if self.unreadable_later and not entry.mode & 0o400:
-            os.chmod(handle, entry.mode | 0o400)  # noqa: PTH101
+            os.chmod(handle, entry.mode | 0o400)
 
     def lost_attribute(self, entry: Entry | WireEntry, error: Integrity) -> None:
         """The object that holds an attribute's value is damaged: the file is not as it was. Noted once, however often it is met."""

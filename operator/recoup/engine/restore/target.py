@@ -154,7 +154,7 @@ def _open_directory(path: str) -> int:
         try:
             return os.open(path, flags)
         except FileNotFoundError:
-            os.mkdir(path, 0o755)  # noqa: PTH102
+            os.mkdir(path, 0o755)
             return os.open(path, flags)
     except FileNotFoundError as error:
         raise Invalid(f"target {path}: its parent directory does not exist", reason="TargetNotFound") from error

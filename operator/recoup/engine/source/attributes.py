@@ -46,7 +46,7 @@ def signatures(stats: list[os.stat_result]) -> list[bytes]:
 def read_link(name: bytes) -> bytes:
     """What a symlink of the working directory says. Raises OSError; FileChanged if it is none any more."""
     try:
-        return os.readlink(name)  # noqa: PTH115  # bytes, of the working directory
+        return os.readlink(name)  # bytes, of the working directory
     except OSError as error:
         if error.errno == errno.EINVAL:
             raise FileChanged("replaced by another kind of file while the tree was read") from None

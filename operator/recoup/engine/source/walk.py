@@ -184,7 +184,7 @@ class Walk:
         self._keep(directory)
         try:
             os.fchdir(fd)
-            names = os.listdir(b".")  # noqa: PTH208  # names as bytes, of the working directory
+            names = os.listdir(b".")  # names as bytes, of the working directory
         except OSError as error:
             self._failed(path, error)
             return None

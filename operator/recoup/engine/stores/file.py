@@ -183,7 +183,7 @@ class FileStore:
             try:
                 return os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             except FileNotFoundError as error:
-                if make and not attempt and os.path.isdir(os.path.dirname(self._root.rstrip("/"))):  # noqa: PTH112,PTH120
+                if make and not attempt and os.path.isdir(os.path.dirname(self._root.rstrip("/"))):
                     _make_durable(self._root)
                     continue
                 message = f"{self.url}: no such directory; check the path and that its file system is mounted"
@@ -254,10 +254,10 @@ def _enter(folder: int, segment: str, *, make: bool) -> int:
 
 def _make_durable(path: str) -> None:
     try:
-        os.mkdir(path, 0o755)  # noqa: PTH102
+        os.mkdir(path, 0o755)
     except FileExistsError:
         return
-    parent = os.open(os.path.dirname(path.rstrip("/")), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # noqa: PTH120
+    parent = os.open(os.path.dirname(path.rstrip("/")), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(parent)
     finally:

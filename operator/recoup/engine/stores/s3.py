@@ -226,7 +226,7 @@ class S3Store:
 
     def _read_into(self, body: Any, buffer: memoryview) -> None:
         """Fill `buffer` from the socket. Past urllib3, whose own readinto() copies (2.3 against 1.2 GB/s)."""
-        source = body._raw_stream._fp  # noqa: SLF001
+        source = body._raw_stream._fp  # noqa: SLF001  # urllib3 copies what it hands out
         done, step = 0, CHUNK if self._download.limit else len(buffer)
         while done < len(buffer):
             count = source.readinto(buffer[done : done + step])

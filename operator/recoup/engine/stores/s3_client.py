@@ -76,7 +76,7 @@ class DirectoryCredentials(BotoCredentials):
         stamps: list[object] = []
         for file in FILES:
             try:
-                info = os.stat(os.path.join(self._directory, file))  # noqa: PTH116,PTH118
+                info = os.stat(os.path.join(self._directory, file))
                 stamps.append((info.st_ino, info.st_mtime_ns, info.st_size))
             except OSError:
                 stamps.append(None)
@@ -85,8 +85,8 @@ class DirectoryCredentials(BotoCredentials):
     def _read_files(self) -> None:
         """Read the three files from one directory, so that a Secret swapped in between cannot mix two pairs."""
         stamp = self._stat()
-        root = os.path.join(self._directory, "..data")  # noqa: PTH118  # the kubelet's symbolic link to the current version
-        folder = os.open(root if os.path.isdir(root) else self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # noqa: PTH112
+        root = os.path.join(self._directory, "..data")  # the kubelet's symbolic link to the current version
+        folder = os.open(root if os.path.isdir(root) else self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             self.access_key, self.secret_key = (self._one(folder, file) or self._missing(file) for file in FILES[:2])
             self.token = self._one(folder, FILES[2])
@@ -116,7 +116,7 @@ def make_client(options: StoreOptions, bodies: Bodies, *, patient: bool = False)
     if options.credentials is not None:
         session._credentials = _in_memory(options.credentials)  # type: ignore[attr-defined]  # noqa: SLF001  # no public setter takes an object
     elif options.credentials_dir is not None:
-        directory = session._credentials = DirectoryCredentials(options.credentials_dir)  # type: ignore[attr-defined]  # noqa: SLF001
+        directory = session._credentials = DirectoryCredentials(options.credentials_dir)  # type: ignore[attr-defined]  # noqa: SLF001  # no public setter, as above
     path_style = options.path_style if options.path_style is not None else options.endpoint_url is not None
     config = Config(
         signature_version="s3v4",
