@@ -93,6 +93,12 @@ def _text(pruned: Pruned, *, dry_run: bool) -> list[str]:
     lines = [f"{pruned.objects} objects, {human_bytes(pruned.size)}; {pruned.live_objects} are needed"]
     if pruned.checkpoints:
         lines.append(f"{pruned.checkpoints} checkpoints of the log were written")
+    if pruned.index.replaced:
+        lines.append(f"{pruned.index.replaced} index segments were merged into {pruned.index.written}")
+    if pruned.index.damaged:
+        lines.append(
+            f"{pruned.index.damaged} index segments cannot be read; `recoup repack` writes them anew, until then blocks may be stored twice"
+        )
     if pruned.ended_sessions:
         lines.append(f"{pruned.ended_sessions} sessions that ended long ago without saying so {would}ended")
     if pruned.condemned_objects:
@@ -116,6 +122,9 @@ def _fields(pruned: Pruned, *, dry_run: bool) -> dict[str, Any]:
         "bytes": pruned.size,
         "objectsLive": pruned.live_objects,
         "checkpointsWritten": pruned.checkpoints,
+        "indexSegmentsMerged": pruned.index.replaced,
+        "indexSegmentsWritten": pruned.index.written,
+        "indexSegmentsDamaged": pruned.index.damaged,
         "sessionsEnded": pruned.ended_sessions,
         "objectsCondemned": pruned.condemned_objects,
         "bytesCondemned": pruned.condemned_size,

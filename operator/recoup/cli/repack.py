@@ -58,6 +58,10 @@ def _text(done: Repacked, *, dry_run: bool) -> str:
     text = f"{done.packs} packs, {share:.0f} % of their blocks not needed; "
     would = "would be " if dry_run else ""
     text += f"{human_bytes(done.moved)} of {done.wasteful} packs {would}moved, {human_bytes(done.freed)} for the next prune"
+    if done.segments_damaged:
+        text += f"; {done.segments_damaged} index segments cannot be read" + (
+            "" if dry_run else ", what they said was read from packs again"
+        )
     return text + (f"; {done.skipped} points of older keys left alone" if done.skipped else "")
 
 
@@ -71,5 +75,7 @@ def _fields(done: Repacked, *, dry_run: bool) -> dict[str, int | bool]:
         "bytesMoved": done.moved,
         "bytesToFree": done.freed,
         "points": done.points,
+        "indexSegmentsDamaged": done.segments_damaged,
+        "blocksIndexed": done.blocks_indexed,
         "pointsSkipped": done.skipped,
     }

@@ -17,7 +17,7 @@ from recoup.engine.backup.capture import Captured, Work, capture
 from recoup.engine.backup.choosing import choose_session
 from recoup.engine.backup.closing import Closing, close_point
 from recoup.engine.backup.cutting import Chosen, Unit
-from recoup.engine.backup.dedup import Dedup
+from recoup.engine.backup.dedup import Dedup, Index
 from recoup.engine.backup.fixed import MAX_BLOCKS_OF_REGION
 from recoup.engine.backup.lineage import Lineage, walker_key
 from recoup.engine.backup.pace import Pace
@@ -200,7 +200,7 @@ def _attempt(
 
     live = [committed.body for committed in log.state.commits.values() if keys.builds_on(committed.generation)]
     earlier = earlier_attempts(log, keys, readback, opened.session)
-    dedup = Dedup(readback, lineage, live, log.state.damaged, earlier)
+    dedup = Dedup(readback, lineage, live, log.state.damaged, earlier, Index(tuple(log.state.merged_segments), log.state.replaced_segments))
     with checkpoints, Pipeline(upload, workers=worker_count(), uploaders=request.uploaders) as pipeline:
         work = Work(
             pipeline, keys, ledger, dedup, lineage, pace, request.pack_bytes, request.uploaders, request.region_blocks, started, on_progress

@@ -177,6 +177,10 @@ class Facts:
         """Whether this is the log of the vault's home, and no replica's."""
         return self.identity is not None and self.identity.repo_id == self.location_id
 
+    def segments_of(self, commit: Commit) -> list[bytes]:
+        """The index segments that a live point names and no INDEX replaced."""
+        return [segment for segment in commit.index_segments if segment not in self.replaced_segments]
+
     @property
     def segments(self) -> list[bytes]:
         """Index segments in force, the oldest first."""

@@ -25,6 +25,7 @@ from recoup.engine.maintenance.checkpoints import audit
 from recoup.engine.maintenance.delete import Deleted, check_sweep, delete_all
 from recoup.engine.maintenance.garbage import ListWriter
 from recoup.engine.maintenance.look import Due, Look, look, surviving
+from recoup.engine.maintenance.merge import Merged, merge_segments
 from recoup.engine.records.objectlist import Listed
 from recoup.errors import Integrity, Retryable
 from recoup.report import Progress
@@ -70,6 +71,7 @@ class Pruned(Record):
     """What the location held before, in the areas of objects."""
     checkpoints: int = 0
     """Of the log, that were written."""
+    index: Merged = field(default_factory=Merged)
     ended_sessions: int = 0
     condemned_objects: int = 0
     condemned_size: int = 0
@@ -131,6 +133,9 @@ class _Run:
         self._result.checkpoints = audit(self._log, None if self._wishes.dry_run else self._signer)
         check_log(self._log)
         self._end_dead_sessions()
+        if not self._wishes.dry_run:
+            self._progress.start("merging index segments")
+            self._result.index = merge_segments(self._log, self._keys, self._pool)
         if not self._wishes.dry_run:
             self._give_up_unreadable()
         rejected: LogRejected | SweptMeanwhile | None = None

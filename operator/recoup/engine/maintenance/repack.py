@@ -20,6 +20,7 @@ from recoup.engine.log.sets import StoredSets
 from recoup.engine.maintenance.checkpoints import audit
 from recoup.engine.maintenance.move import Mover, Rewriter, put_index
 from recoup.engine.maintenance.prune import check_log
+from recoup.engine.maintenance.rebuild import rebuild, survey
 from recoup.engine.maintenance.waste import Use, judge_packs, used_blocks
 from recoup.engine.points import OpenPoint, open_point
 from recoup.engine.vault import Unlocked
@@ -46,6 +47,9 @@ class Repacked(Record):
     """Bytes that the next prune will free."""
     points: int = 0
     """Recovery points that were told."""
+    segments_damaged: int = 0
+    """Index segments that could not be read, and were written anew from the footers of packs."""
+    blocks_indexed: int = 0
     skipped: int = 0
     """Points of an older generation, whose blocks this writer's key cannot seal."""
 
@@ -69,6 +73,11 @@ def repack(unlocked: Unlocked, waste: float, progress: Progress, *, dry_run: boo
         others = len(log.state.commits) - len(mine)
         result = Repacked(len(use.packs), len(use.wasteful), use.wasted, use.size, sum(use.wasteful.values()), skipped=others)
         result.freed = _freed(use, objects)
+        found = survey(unlocked)
+        result.segments_damaged = len(found.damaged)
+        if found.damaged and not dry_run:
+            progress.start("rebuilding the index")
+            result.blocks_indexed = rebuild(unlocked, found, use, objects)
         if use.wasteful and not dry_run:
             result.points = _Run(unlocked, log, objects, sets, use, progress, pack_bytes).run(points)
         return result

@@ -65,6 +65,8 @@ class LiveReader:
 
     def read(self, commits: list[Committed]) -> LiveSet:
         found = LiveSet()
+        for segment in self._state.merged_segments:
+            found.add(Live(ObjectRef(segment, 0), "x", None, sealed=True, needed=False))
         for commit in commits:
             try:
                 self._read_one(commit, found)
@@ -79,7 +81,7 @@ class LiveReader:
         body = commit.body
         found.add(Live(with_incarnation(body, body.manifest), "m", None, sealed=True, needed=True))
         if commit.home_seq is None:  # index segments and the cache's root serve writers, who work at the home only
-            for segment in body.index_segments:
+            for segment in self._state.segments_of(body):
                 found.add(Live(with_incarnation(body, segment), "x", None, sealed=True, needed=False))
             if body.cache:
                 found.add(Live(with_incarnation(body, body.cache), "x", None, sealed=True, needed=False))
