@@ -16,6 +16,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from recoup.api.backuppolicy import RpoState
+from recoup.api.restorerequest import PLANNED
 from recoup.controller.resources import LOCATION, POLICY, RESTORE, SNAPSHOT, Key
 
 Object = dict[str, Any]
@@ -42,7 +43,10 @@ class Metrics:
         )
         self.leading = Gauge("recoup_leading", "1 while this replica holds the Lease.", registry=self.registry)
         self.restore_seconds = Histogram(
-            "recoup_restore_seconds", "From RestoreRequest to Restored.", buckets=RESTORE_BUCKETS, registry=self.registry
+            "recoup_restore_seconds",
+            "From RestoreRequest, or from its approval or promotion, to Restored.",
+            buckets=RESTORE_BUCKETS,
+            registry=self.registry,
         )
         self.bytes_read = Counter("recoup_backup_read_bytes", "Bytes that backups read from volumes.", registry=self.registry)
         self.bytes_stored = Counter("recoup_backup_stored_bytes", "Bytes that backups added to locations.", registry=self.registry)
@@ -60,7 +64,7 @@ class Metrics:
         if not self.objects.saw(key, status):
             return
         if key.kind == RESTORE.kind:
-            self.restore_seconds.observe((now - created).total_seconds())
+            self.restore_seconds.observe((now - _asked_at(status, created)).total_seconds())
         elif key.kind == SNAPSHOT.kind:
             volumes = status.get("volumes") or ()
             self.bytes_read.inc(sum(volume.get("bytesRead") or 0 for volume in volumes))
@@ -94,6 +98,13 @@ class ObjectGauges(Collector):
             facts = list(self._facts.items())
         yield from _conditions(facts)
         yield from _policies([(key, fact) for key, fact in facts if key.kind == POLICY.kind])
+
+
+def _asked_at(status: Object, created: datetime) -> datetime:
+    """When the restore itself was asked for: a plan may have waited for its approval, and a standby for its promotion."""
+    approved = any(each.get("type") == PLANNED for each in status.get("conditions") or ())
+    asked = (status.get("standby") or {}).get("promotedAt") or (status.get("startedAt") if approved else None)
+    return datetime.fromisoformat(str(asked)) if asked else created
 
 
 def _facts(key: Key, status: Object) -> Object:

@@ -12,9 +12,9 @@ import msgspec
 from msgspec import Struct
 
 from recoup.api.durations import parse_duration, to_duration
-from recoup.api.objects import decode, encode
+from recoup.api.objects import encode
 from recoup.api.quantities import to_quantity
-from recoup.api.restorerequest import PlanMode, RestorePaths, RestorePlan, RestoreRequest
+from recoup.api.restorerequest import PlanMode, RestorePaths, RestorePlan, RestoreRequest, RestoreRequestStatus
 from recoup.plan.access import Refusal
 from recoup.plan.actions import Object
 
@@ -44,8 +44,7 @@ def seal_plan(plan: RestorePlan, paths: RestorePaths, pace: Pace | None) -> Rest
 def measure_pace(requests: Iterable[Object], location: str) -> Pace | None:
     """The speed of the latest restores from this location; None if too little was restored to tell."""
     ended: list[tuple[datetime, int, float]] = []
-    for request in (decode(RestoreRequest, each) for each in requests):
-        status = request.status
+    for status in (msgspec.convert(each.get("status") or {}, RestoreRequestStatus) for each in requests):
         if status.plan is None or status.plan.location != location or status.completed_at is None:
             continue
         for volume in status.volumes:

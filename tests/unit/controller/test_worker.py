@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -212,9 +213,21 @@ def test_a_look_that_hangs_is_named() -> None:
     assert "RestoreRequest shop/r" in (bench.worker.hung() or "")
 
 
-def test_the_time_of_a_restore_is_measured_once_when_it_is_seen_to_end() -> None:
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, 90),
+        ({"startedAt": "%s"}, 90),
+        ({"startedAt": "%s", "conditions": [{"type": "Planned", "status": "True"}]}, 60),
+        ({"standby": {"promotedAt": "%s"}}, 60),
+    ],
+    ids=["plain", "begun later", "approved", "promoted"],
+)
+def test_the_time_of_a_restore_is_measured_once_when_it_is_seen_to_end(more: dict[str, Any], expected: int) -> None:
     state = {"status": "False"}
-    bench = Bench(lambda _: Plan(status={"conditions": [{"type": "Restored", **state}]}))
+    bench = Bench(lambda _: Plan(status=told | {"conditions": [*told.get("conditions", ()), {"type": "Restored", **state}]}))
+    asked = (bench.clock.now() + timedelta(seconds=30)).isoformat()
+    told: dict[str, Any] = json.loads(json.dumps(more).replace("%s", asked))
     bench.worker.reconcile(KEY)
     state["status"] = "True"
     bench.clock.advance(90)
@@ -222,7 +235,7 @@ def test_the_time_of_a_restore_is_measured_once_when_it_is_seen_to_end() -> None
     bench.worker.reconcile(KEY)
     count = bench.metrics.registry.get_sample_value("recoup_restore_seconds_count")
     seconds = bench.metrics.registry.get_sample_value("recoup_restore_seconds_sum")
-    assert (count, seconds) == (1, timedelta(seconds=90).total_seconds())
+    assert (count, seconds) == (1, expected)
 
 
 def behind() -> MemoryKube:
