@@ -121,9 +121,17 @@ def test_the_controller_sees_pods_and_jobs_of_the_movers_only() -> None:
     assert {right[0] for right in rights(render(), "recoup-controller") if right[1] in ("pods", "jobs", "pods/log")} == {"recoup-movers"}
 
 
-def test_the_controller_never_deletes_what_people_made() -> None:
+def test_the_controller_deletes_no_workload_and_no_wish() -> None:
+    """Of its own kinds only BackupSnapshots, whose recovery points were forgotten: they hold no data (docs/retention.md)."""
     deletable = {resource for _, resource, verb in rights(render(), "recoup-controller") if verb in ("delete", "deletecollection")}
-    assert deletable == {"persistentvolumeclaims", "persistentvolumes", "volumesnapshots", "volumesnapshotcontents", "jobs"}
+    assert deletable == {
+        "persistentvolumeclaims",
+        "persistentvolumes",
+        "volumesnapshots",
+        "volumesnapshotcontents",
+        "jobs",
+        "backupsnapshots",
+    }
 
 
 def test_the_keys_job_reads_nothing_and_the_mover_may_nothing() -> None:

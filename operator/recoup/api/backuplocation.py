@@ -24,6 +24,7 @@ MAX_VAULTS = 2048
 class S3(Spec, frozen=True):
     bucket: str
     credentials_secret_ref: Reference
+    maintenance_credentials_secret_ref: Reference | None = None
     endpoint: str | None = None
     region: str = "us-east-1"
     prefix: str = ""

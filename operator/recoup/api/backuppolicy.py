@@ -29,6 +29,11 @@ RTO_MET = "RTOMet"
 MAX_DAMAGED = 50
 """Bound of status.damaged."""
 
+RETENTION_APPLIED = "RetentionApplied"
+
+MAX_EXPIRING = 50
+"""Bound of status.retention[].expiring, the newest first."""
+
 RUN_MESSAGE_LIMIT = 1024
 
 
@@ -111,12 +116,6 @@ class Objectives(Spec, frozen=True):
     min_providers: int | None = None
 
 
-class PolicyLocation(Spec, frozen=True):
-    """A BackupLocation that holds the policy's recovery points."""
-
-    name: str
-
-
 class VerificationSchedule(Spec, frozen=True):
     """Exactly one of cron, every."""
 
@@ -141,6 +140,32 @@ class Verification(Spec, frozen=True):
     drill: DrillSpec | None = None
 
 
+class RetentionRules(Spec, frozen=True):
+    """Which recovery points stay: those that any rule keeps. within: a duration, counted back from the newest point."""
+
+    last: int | None = None
+    hourly: int | None = None
+    daily: int | None = None
+    weekly: int | None = None
+    monthly: int | None = None
+    yearly: int | None = None
+    within: str | None = None
+    min_verified: int = 1
+
+
+class Retention(RetentionRules, frozen=True):
+    """edit_grace: how long an edit that lets go of recovery points is shown before it counts."""
+
+    edit_grace: str = "24h"
+
+
+class PolicyLocation(Spec, frozen=True):
+    """A BackupLocation that holds the policy's recovery points; `retention` is instead of the policy's."""
+
+    name: str
+    retention: RetentionRules | None = None
+
+
 class BackupPolicySpec(Spec, frozen=True):
     selector: VolumeSelector
     locations: tuple[PolicyLocation, ...]
@@ -151,6 +176,7 @@ class BackupPolicySpec(Spec, frozen=True):
     mover: Mover = Mover()
     objectives: Objectives = Objectives()
     verification: Verification | None = None
+    retention: Retention | None = None
 
     @property
     def home(self) -> str:
@@ -279,6 +305,39 @@ class Replica(Status, frozen=True):
             structs.force_setattr(self, "message", cut(self.message, RUN_MESSAGE_LIMIT))
 
 
+class ZonedRules(RetentionRules, frozen=True):
+    """Rules with the time zone in which their days begin: what two edits are compared by."""
+
+    time_zone: str = "UTC"
+
+
+class LastPrune(Status, frozen=True):
+    """The last prune Job that ended; reason and message, if it could not do all."""
+
+    at: datetime
+    reason: str | None = None
+    message: str | None = None
+
+
+class LocationRetention(Status, frozen=True):
+    """Retention at one location.
+
+    rules, in_force: those that count, for people and for programs. keeps: recovery points of volumes that they keep.
+    edited: rules that would let go of more; expiring, expiring_total: what goes by them from effective_at on; since: when that was seen.
+    """
+
+    location: str
+    rules: str | None = None
+    in_force: ZonedRules | None = None
+    keeps: int | None = None
+    edited: ZonedRules | None = None
+    expiring: tuple[str, ...] = ()
+    expiring_total: int | None = None
+    since: datetime | None = None
+    effective_at: datetime | None = None
+    prune: LastPrune | None = None
+
+
 class BackupPolicyStatus(Status, frozen=True):
     observed_generation: int | None = None
     conditions: tuple[Condition, ...] = ()
@@ -294,6 +353,7 @@ class BackupPolicyStatus(Status, frozen=True):
     verifications: tuple[VerificationResult, ...] = ()
     damaged: tuple[DamagedVolume, ...] = ()
     last_drill: LastDrill | None = None
+    retention: tuple[LocationRetention, ...] = ()
 
 
 class BackupPolicy(Struct, frozen=True, kw_only=True):

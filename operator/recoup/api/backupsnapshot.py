@@ -47,14 +47,23 @@ class Origin(Spec, frozen=True):
     cluster: str | None = None
 
 
+class LegalHold(Spec, frozen=True):
+    """Who wants the recovery point kept, and why; both stand in the vault's log."""
+
+    by: str
+    reason: str
+
+
 class BackupSnapshotSpec(Spec, frozen=True):
-    """Everything but `cancel` is fixed at creation."""
+    """`cancel`, `pin` and `legal_hold` may change; everything else is fixed at creation."""
 
     policy_ref: Reference
     trigger: Trigger = Trigger.MANUAL
     slot: datetime | None = None
     origin: Origin | None = None
     cancel: bool = False
+    pin: bool = False
+    legal_hold: LegalHold | None = None
 
 
 class VolumeState(StrEnum):
@@ -145,6 +154,12 @@ class ResolvedRun(Status, frozen=True):
     mover: Mover = Mover()
 
 
+class Pinned(Status, frozen=True):
+    """That the log keeps every volume of the point because this object asked for it; the reason as it stands there."""
+
+    reason: str
+
+
 class SnapshotSummary(Status, frozen=True):
     """The columns, for people."""
 
@@ -169,6 +184,9 @@ class BackupSnapshotStatus(Status, frozen=True):
     volumes: tuple[SnapshotVolume, ...] = ()
     copies: tuple[Copy, ...] = ()
     summary: SnapshotSummary | None = None
+    pinned: Pinned | None = None
+    kept_by: tuple[str, ...] = ()
+    expires_at: datetime | None = None
 
 
 class BackupSnapshot(Struct, frozen=True, kw_only=True):

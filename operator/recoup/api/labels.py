@@ -31,6 +31,9 @@ UPKEEP_VAULT = f"{GROUP}/upkeep-vault"
 UPKEEP_NAMESPACE = f"{GROUP}/upkeep-namespace"
 """The namespace whose vault it is, cut and hashed as needed: its policies are waiting to hear of it."""
 
+UPKEEP_POLICY = f"{GROUP}/upkeep-policy"
+"""On an upkeep Job that one policy asked for by itself: its uid."""
+
 
 class Operator(StrEnum):
     IN = "In"

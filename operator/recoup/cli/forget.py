@@ -21,7 +21,7 @@ _DAYS = {"d": 1, "w": 7, "m": 30, "y": 365}
 
 
 class Period(click.ParamType[timedelta]):
-    """A length of time: 36h, 30d, 8w, 6m (of 30 days), 2y (of 365)."""
+    """A length of time: 90s, 36h, 30d, 8w, 6m (of 30 days), 2y (of 365)."""
 
     name = "duration"
 
@@ -29,8 +29,10 @@ class Period(click.ParamType[timedelta]):
         if isinstance(value, timedelta):
             return value
         number, unit = str(value)[:-1], str(value)[-1:].lower()
-        if not number.isdigit() or unit not in {"h", *_DAYS} or int(number) > 100_000:
+        if not number.isdigit() or unit not in {"s", "h", *_DAYS} or int(number) > (100_000_000_000 if unit == "s" else 100_000):
             self.fail(f"{value!r} is not a length of time; write for example 36h, 30d, 8w, 6m or 2y", param, ctx)
+        if unit == "s":
+            return timedelta(seconds=int(number))
         return timedelta(hours=int(number)) if unit == "h" else timedelta(days=int(number) * _DAYS[unit])
 
 

@@ -23,7 +23,7 @@ from recoup.controller.handout import MAINTENANCE, has_role
 from recoup.controller.kube import Kube, Object
 from recoup.controller.logs import Redactor
 from recoup.controller.metrics import Metrics
-from recoup.controller.points import to_drill, to_point, to_verification
+from recoup.controller.points import to_drill, to_garbage, to_point, to_verification
 from recoup.controller.resources import SECRET
 from recoup.errors import Denied, KeyUnavailable, RecoupError, Retryable
 from recoup.plan.observed import Catalogue, Point, Ticket
@@ -199,6 +199,7 @@ class Catalogues:
             locked=locked,
             forgotten=found.forgotten,
             revision=found.revision,
+            garbage=to_garbage(found.garbage),
             verifications=tuple(run for said in found.verifications if (run := to_verification(said)) is not None),
             drills=tuple(drill for said in found.drills if (drill := to_drill(said)) is not None),
         )

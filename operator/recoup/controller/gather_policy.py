@@ -21,6 +21,7 @@ from recoup.controller.kube import Object
 from recoup.controller.ledger import FailureLedger
 from recoup.controller.resources import LOCATION, RESTORE, SNAPSHOT
 from recoup.plan.actions import Plan
+from recoup.plan.forgetting import needs_points
 from recoup.plan.observed import ApiFailure, Catalogue
 from recoup.plan.policy import PolicyObserved, plan_policy, wants_catalogues
 from recoup.plan.snapshot_resolve import home_vault
@@ -44,6 +45,8 @@ class PolicyReconciler:
         home = locations.get(obj["spec"]["locations"][0]["name"])
         vault = home_vault(decode(BackupLocation, home), namespace["metadata"]["uid"]) if home and namespace else None
         keys = observe_keys(self._reader, self._catalogues, vault, now) if vault else VaultKeys()
+        mine = tuple(item for item in snapshots if _is_of(item, metadata["name"], namespace))
+        handed_out = vault is None or not keys.ready or not needs_points(obj, mine) or self._catalogues.has_maintenance(vault)
         upkeep = reader.jobs_and_pods(f"{UPKEEP_NAMESPACE}={label_value(metadata['namespace'])}")
         observed = PolicyObserved(
             policy=obj,
@@ -51,10 +54,11 @@ class PolicyReconciler:
             namespace=namespace,
             location=home,
             locations=locations,
-            snapshots=tuple(item for item in snapshots if _is_of(item, metadata["name"], namespace)),
+            snapshots=mine,
             claims=reader.claims(metadata["namespace"]),
             vault=vault,
             vault_ready=keys.ready,
+            maintenance_ready=handed_out,
             keys_jobs=keys.jobs,
             upkeep_jobs=upkeep,
             progress=self._reader.progress_of(upkeep, now),

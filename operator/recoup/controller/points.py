@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import structs
 
-from recoup.plan.observed import ClaimRecord, DrillRun, Point, PointDamage, VerificationRun
+from recoup.plan.observed import ClaimRecord, DrillRun, Garbage, Point, PointDamage, VerificationRun
 
 if TYPE_CHECKING:
     from recoup.engine import catalogue as engine
@@ -33,6 +33,8 @@ def to_point(entry: engine.Point) -> Point | None:
     point = Point(
         id=entry.id, session=entry.session, manifest=entry.id, taken_at=taken_at, policy_uid=entry.policy_uid,
         source=ClaimRecord(persistent_volume_claim_uid=entry.pvc_uid), here_at=_milliseconds(entry.here_at), revision=entry.revision,
+        order=entry.seq, owner_uid=entry.owner_uid,
+        verified=(entry.verified_level or 0) >= 1, pinned=entry.pinned,
     )  # fmt: skip
     if entry.judgement is not None:
         point = _judged(point, entry.judgement)
@@ -100,6 +102,16 @@ def _moment(seconds: float | None) -> datetime | None:
 
 def _at(seconds: float) -> datetime:
     return datetime.fromtimestamp(int(seconds), UTC)
+
+
+def to_garbage(found: engine.Garbage) -> Garbage:
+    """What waits to be pruned; a time outside the calendar is the beginning: it has waited long enough."""
+    stamp = found.condemned_at
+    try:
+        since = None if stamp is None else datetime.fromtimestamp(stamp / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        since = datetime.fromtimestamp(0, UTC)
+    return Garbage(fresh=found.fresh, condemned_at=since, unfinished=found.unfinished)
 
 
 def _source(text: str, claim_uid: str) -> ClaimRecord:

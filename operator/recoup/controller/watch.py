@@ -97,6 +97,7 @@ class Router:
         if event == "DELETED":
             self._seen.pop(metadata["uid"], None)
             self._standbys.pop(metadata["uid"], None)
+            self._verdicts.pop(metadata["uid"], None)
             self._gone(key)
             if kind == SNAPSHOT.kind:
                 self._tell_policy(key, event, body)
@@ -109,12 +110,31 @@ class Router:
         self._seen[metadata["uid"]] = (key, asked)
         if before is None or before[1] != asked:
             self._changed(key, 0.0)
+            if kind == SNAPSHOT.kind and before is not None:  # a pin is its policy's to carry out
+                self._changed(self._policy_of(key, body), SETTLE)
         if kind == RESTORE.kind and body["spec"].get("mode") == RestoreMode.STANDBY:
             self._standbys[metadata["uid"]] = key
         if kind == SNAPSHOT.kind:
             self._tell_policy(key, event, body)
         if kind == LOCATION.kind:
             self._tell_users(key, event, body)
+        if kind == POLICY.kind:
+            self._tell_points(key, body)
+
+    def _tell_points(self, policy: Key, body: Body) -> None:
+        """Recovery points say what keeps them: what a policy says of its retention is news for those of its namespace."""
+        lines = [line | {"prune": None} for line in (body.get("status") or {}).get("retention") or ()]
+        before = self._verdicts.get(body["metadata"]["uid"])
+        self._verdicts[body["metadata"]["uid"]] = lines
+        if before == lines or before is None:
+            return
+        for uid, (key, _) in list(self._seen.items()):
+            if key.kind == SNAPSHOT.kind and key.namespace == policy.namespace and uid in self._over:
+                self._changed(key, SETTLE)
+
+    @staticmethod
+    def _policy_of(snapshot: Key, body: Body) -> Key:
+        return Key(POLICY.kind, snapshot.namespace, body["spec"]["policyRef"]["name"])
 
     def _tell_users(self, location: Key, event: str | None, body: Body) -> None:
         """Policies say whether their location is fine, and runs wait for it: a changed condition of it, which is rare, wakes them all.
@@ -140,7 +160,7 @@ class Router:
         """A policy says how its newest runs ended, so the end of a run is news for it, and for the standbys of its namespace."""
         uid, over = body["metadata"]["uid"], (body.get("status") or {}).get("completedAt")
         if event == "DELETED" or (over and self._over.get(uid) != over):
-            self._changed(Key(POLICY.kind, key.namespace, body["spec"]["policyRef"]["name"]), SETTLE)
+            self._changed(self._policy_of(key, body), SETTLE)
         if over and event is not None and self._over.get(uid) != over:
             for standby in [each for each in list(self._standbys.values()) if each.namespace == key.namespace]:
                 self._changed(standby, SETTLE)

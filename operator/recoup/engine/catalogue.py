@@ -79,6 +79,21 @@ class Point(Value, frozen=True):
     """Milliseconds, by its appender's clock, of the COMMIT or MIRROR in this location's log."""
     revision: str = ""
     """Stands for what may change about a point, and has to reach its copies: the object set, which repacking renews, and the pin."""
+    owner_uid: str = ""
+    """The policy that it belongs to after every ADOPT."""
+    pinned: str | None = None
+    """The reason of its PIN."""
+
+
+class Garbage(Value, frozen=True):
+    """Whether a prune would find anything. Times are milliseconds, informational."""
+
+    fresh: bool = False
+    """Points were forgotten, or repacked, since it was last decided what is live."""
+    condemned_at: int | None = None
+    """Time of the oldest CONDEMN that waits for its SWEEP."""
+    unfinished: bool = False
+    """There are SWEEPs whose deletes nobody has seen to be done."""
 
 
 class Cursor(Record):
@@ -110,6 +125,7 @@ class Catalogue(Value, frozen=True):
     """Ids of the points that were here and were forgotten."""
     revision: str = ""
     """Stands for what concerns the vault as a whole and has to reach its copies: keyrings, descriptor, owners."""
+    garbage: Garbage = Garbage()
 
 
 def read_catalogue(store: Store, vault_id: bytes, keys: MetaKeys, cursor: Cursor | None = None) -> Catalogue:
@@ -127,6 +143,7 @@ def read_catalogue(store: Store, vault_id: bytes, keys: MetaKeys, cursor: Cursor
             tuple(judged.verifications), tuple(judged.drills), state.location_id.hex(),
             forgotten=frozenset(manifest.hex() for manifest in state.forgotten if manifest not in state.commits),
             revision=_revision_of(state),
+            garbage=_garbage_of(state),
         )  # fmt: skip
 
 
@@ -172,16 +189,25 @@ def _open(committed: Committed, keys: MetaKeys) -> Point:
 def _as_of_now(point: Point, committed: Committed, state: LogState, verdict: Judgement | None) -> Point:
     """The point with what later entries said of it."""
     pin = state.pinned.get(committed.body.manifest)
-    revision = committed.body.object_set.hex()[:16] + ("" if pin is None else f" {pin.body.reason}")
-    here_at = committed.time if committed.mirrored_at is None else committed.mirrored_at
+    point = structs.replace(
+        point,
+        revision=committed.body.object_set.hex()[:16] + ("" if pin is None else f" {pin.body.reason}"),
+        here_at=committed.time if committed.mirrored_at is None else committed.mirrored_at,
+        owner_uid=state.policy_of(point.policy_uid) if point.policy_uid else "",
+        pinned=pin.body.reason if pin else None,
+    )
     if verdict is None:
-        return structs.replace(point, here_at=here_at, revision=revision)
+        return point
     at = None if verdict.attested_at is None else round(verdict.attested_at * 1000)
-    return structs.replace(
-        point, here_at=here_at, revision=revision, verified_level=verdict.highest, verified_at=at, judgement=structs.replace(verdict)
-    )  # fmt: skip
+    return structs.replace(point, verified_level=verdict.highest, verified_at=at, judgement=structs.replace(verdict))
 
 
 def _revision_of(state: LogState) -> str:
     facts = (sorted(state.keyrings.items()), state.descriptor, sorted(state.adopted.items()))
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+def _garbage_of(state: LogState) -> Garbage:
+    decided = state.last_live[0] if state.last_live else -1
+    waiting = [noted.time for noted in state.condemned.values()]
+    return Garbage(state.last_shrinking > decided, min(waiting, default=None), bool(state.unfinished))

@@ -7,6 +7,7 @@ catalogue is read after the Jobs and Pods, so that a Job seen as finished has ha
 
 from datetime import datetime
 from functools import cached_property
+from typing import Any
 
 from msgspec import Struct
 
@@ -133,6 +134,14 @@ class Point(Struct, frozen=True, kw_only=True):
     damage: PointDamage | None = None
     drilled_at: datetime | None = None
     """When it last passed a drill at this location."""
+    order: int = 0
+    """Place in the log: which is newer of two with one time."""
+    owner_uid: str = ""
+    """The policy that it belongs to now: that of its ticket, or the one that adopted it."""
+    verified: bool = False
+    """A verification found it good at this location."""
+    pinned: str | None = None
+    """Why it is kept whatever retention says, if it is."""
 
 
 class VerificationRun(Struct, frozen=True, kw_only=True):
@@ -161,6 +170,17 @@ class DrillRun(Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class Garbage(Struct, frozen=True, kw_only=True):
+    """What a prune would find. fresh: points were forgotten, or repacked, since it was last decided what is needed.
+
+    condemned_at: since when the oldest waits to be deleted. unfinished: deletes that were begun.
+    """
+
+    fresh: bool = False
+    condemned_at: datetime | None = None
+    unfinished: bool = False
+
+
 class Catalogue(Struct, frozen=True, kw_only=True, dict=True):
     """One vault's list of recovery points at one location, read to the head of its log.
 
@@ -178,6 +198,12 @@ class Catalogue(Struct, frozen=True, kw_only=True, dict=True):
     """Manifests that were here and were forgotten: the location's retention let them go."""
     revision: str = ""
     """Stands for what concerns the vault as a whole and has to reach its copies."""
+    garbage: Garbage = Garbage()
+
+    @cached_property
+    def memory(self) -> dict[object, Any]:
+        """What was computed from these points, which never change: by what it was computed with."""
+        return {}
 
     @cached_property
     def live(self) -> dict[str, Point]:

@@ -22,6 +22,7 @@ from recoup.plan.access import Refusal, check_namespace
 from recoup.plan.actions import Create, Object, Plan
 from recoup.plan.checks import Checks, judge_checks, plan_checks
 from recoup.plan.conditions import transition_notes
+from recoup.plan.forgetting import Asked, VaultHere, ask_retention, judge_retention, needs_points, told_retention
 from recoup.plan.ledger import SUSPENDED, Before, Ledger, Obstacles, Timetable, keep_ledger, ran, with_run
 from recoup.plan.observed import ApiFailure, Catalogue, FailureKey, Progress, Surroundings
 from recoup.plan.policy_conditions import Judged, judge_policy
@@ -50,6 +51,7 @@ class PolicyObserved(Struct, frozen=True, kw_only=True):
     snapshots: every BackupSnapshot of the namespace whose spec.policyRef names this policy.
     claims: every PVC of the namespace.
     vault: the namespace's vault at its home. vault_ready, keys_jobs: as in SnapshotObserved.
+    maintenance_ready: the keys Job handed out what retention works with; looked at where needs_points says so.
     upkeep_jobs: Jobs and Pods of the upkeep of this namespace's vaults, whichever policy asked for them.
     catalogues, catalogue_failures: by location, of `vault`, where wants_catalogues says so.
     progress: by Pod name. warnings: by uid, the newest Warning Event about one of these Pods.
@@ -67,6 +69,7 @@ class PolicyObserved(Struct, frozen=True, kw_only=True):
     claims: tuple[Object, ...] = ()
     vault: str | None = None
     vault_ready: bool = False
+    maintenance_ready: bool = True
     keys_jobs: tuple[Object, ...] = ()
     upkeep_jobs: tuple[Object, ...] = ()
     catalogues: dict[str, Catalogue] = {}
@@ -80,7 +83,10 @@ class PolicyObserved(Struct, frozen=True, kw_only=True):
 
 def wants_catalogues(observed: PolicyObserved) -> bool:
     """Whether this look needs the vault's recovery points at the policy's locations; `observed` is complete but for them."""
-    return observed.vault_ready and (len(observed.locations) > 1 or "verification" in observed.policy["spec"])
+    if not observed.vault_ready:
+        return False
+    spec = observed.policy["spec"]
+    return len(observed.locations) > 1 or "verification" in spec or needs_points(observed.policy, observed.snapshots)
 
 
 def plan_policy(observed: PolicyObserved, now: datetime) -> Plan:
@@ -100,7 +106,7 @@ def plan_policy(observed: PolicyObserved, now: datetime) -> Plan:
         fault = Refusal(error.reason, str(error))
     hold = fault or _hold(policy, location, observed.namespace, selected)
     keys = _provide_keys(policy, location, observed, now) if hold is None else None
-    if keys is not None and keys.failed:
+    if keys is not None and keys.failed and not observed.vault_ready:
         hold = Refusal(keys.reason, keys.message)
     active = next((snapshot.metadata.name for snapshot in snapshots if not is_finished(snapshot)), None)
     obstacles = Obstacles(suspended=policy.spec.suspend, hold=hold, active=active)
@@ -122,14 +128,18 @@ def plan_policy(observed: PolicyObserved, now: datetime) -> Plan:
     status = structs.replace(status, conditions=rpo.conditions, rpo=rpo.state, volumes=volumes)
     places = _places(policy, observed)
     checks = _check(policy, location, observed, now)
-    upkeep = _keep_up(observed, places, checks, now)
+    retention = _ask_retention(policy, observed, snapshots, keys, now)
+    upkeep = _keep_up(policy, observed, _Wanted(places, checks, retention), now)
     standing = judge_replicas(policy, status.conditions, places, upkeep.states, snapshots, now)
     status = structs.replace(status, conditions=standing.conditions, copies=standing.copies, replication=standing.replication)
     checked = judge_checks(policy, status, checks, upkeep.states, observed.restores, now)
     status = checked.status
+    lines = told_retention(retention, upkeep.states)
+    conditions = judge_retention(policy, status.conditions, retention, lines, upkeep.states, now)
+    status = structs.replace(status, conditions=conditions, retention=lines)
     notes = (*transition_notes(policy.status.conditions, status.conditions), *checked.events)
     made = keys.actions if keys is not None else drop_finished_keys_jobs(observed)
-    changes_at = min((at for at in (rpo.changes_at, checked.changes_at) if at is not None), default=None)
+    changes_at = min((at for at in (rpo.changes_at, checked.changes_at, retention.next_at) if at is not None), default=None)
     waits = (admitted.again or _again(ledger, status, changes_at, now), keys.again if keys else None, upkeep.again)
     return Plan(
         actions=(*admitted.actions, *admit(made, observed.failures, now).actions, *upkeep.actions),
@@ -178,7 +188,8 @@ def _hold(policy: BackupPolicy, location: BackupLocation | None, namespace: Obje
 
 def _provide_keys(policy: BackupPolicy, location: BackupLocation | None, observed: PolicyObserved, now: datetime) -> KeysStep | None:
     """The vault's keys are made as soon as the home can be used, so that the first run finds them; None if they are there, or it can't."""
-    if observed.vault is None or observed.vault_ready or policy.spec.suspend or location is None:
+    ready = observed.vault_ready and observed.maintenance_ready
+    if observed.vault is None or ready or policy.spec.suspend or location is None:
         return None
     if not all(is_true(location.status.conditions, kind) for kind in (REACHABLE, CONFORMANT)):
         return None
@@ -210,13 +221,47 @@ def _places(policy: BackupPolicy, observed: PolicyObserved) -> Places:
     )
 
 
-def _keep_up(observed: PolicyObserved, places: Places, checks: Checks, now: datetime) -> Upkeep:
+def _ask_retention(
+    policy: BackupPolicy, observed: PolicyObserved, snapshots: tuple[BackupSnapshot, ...], keys: KeysStep | None, now: datetime
+) -> Asked:
+    """What retention wants of the vault at each location: nothing while its keys are not there, which is told."""
+    if observed.vault is None or not observed.vault_ready:
+        return Asked(lines=policy.status.retention)
+    if not observed.maintenance_ready:
+        told = Refusal(keys.reason, keys.message) if keys else Refusal("MakingKeys", "the keys that retention needs are not handed out yet")
+        return Asked(lines=policy.status.retention, waits={policy.spec.home: told})
+    vaults = [
+        VaultHere(
+            id=observed.vault,
+            namespace=policy.metadata.namespace or "",
+            around=observed.around,
+            location=decode(BackupLocation, location),
+            catalogue=observed.catalogues.get(name),
+            failure=observed.catalogue_failures.get(name),
+        )
+        for name, location in observed.locations.items()
+    ]
+    return ask_retention(policy, snapshots, vaults, now)
+
+
+class _Wanted(Struct, frozen=True):
+    """What the parts of a policy want done of its vault."""
+
+    places: Places
+    checks: Checks
+    retention: Asked
+
+
+def _keep_up(policy: BackupPolicy, observed: PolicyObserved, asked: _Wanted, now: datetime) -> Upkeep:
     """What the vault needs besides backups, in order of importance."""
     if observed.vault is None or not observed.vault_ready:
         return Upkeep()
-    wanted = [*checks.heals, *replication_tasks(places, observed.around), *checks.looks, *checks.drills]
+    places, checks, retention = asked.places, asked.checks, asked.retention
+    copies = replication_tasks(places, observed.around)
+    wanted = [*checks.heals, *retention.pins, *copies, *retention.forgets, *checks.looks, *retention.prunes, *checks.drills]
     around = UpkeepObserved(
         vault=observed.vault,
+        policy=policy.metadata.uid,
         locations=tuple(places.locations.values()),
         things=observed.upkeep_jobs,
         progress=observed.progress,

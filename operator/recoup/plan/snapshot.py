@@ -12,12 +12,13 @@ import msgspec
 from recoup.api.backuplocation import BackupLocation
 from recoup.api.backuppolicy import BackupPolicy
 from recoup.api.backupsnapshot import KIND, BackupSnapshot, BackupSnapshotStatus
-from recoup.api.objects import decode, encode
+from recoup.api.objects import API_VERSION, decode, encode
 from recoup.plan.access import Refusal
-from recoup.plan.actions import Action, Object, Plan
+from recoup.plan.actions import Action, Delete, Object, Plan
 from recoup.plan.budgets import Request
 from recoup.plan.capture import Terms, release
 from recoup.plan.copies import renew_copies
+from recoup.plan.keeping import is_forgotten, renew_keeping
 from recoup.plan.objects.identity import Owner
 from recoup.plan.observed import SnapshotObserved
 from recoup.plan.outcome import is_passing, note_outcome
@@ -84,6 +85,9 @@ def _plan_beginning(observed: SnapshotObserved, snapshot: BackupSnapshot, now: d
 
 def _plan_run(observed: SnapshotObserved, snapshot: BackupSnapshot, now: datetime) -> Plan:
     before = snapshot.status
+    if before.completed_at is not None and not observed.children and is_forgotten(before, observed.catalogues):
+        metadata = snapshot.metadata
+        return Plan(actions=(Delete(API_VERSION, KIND, metadata.namespace, metadata.name, metadata.uid),))
     run = _run(observed, snapshot, now)
     views = _views(observed, snapshot)
     steps = [step_volume(view, observed, run) for view in views]
@@ -105,16 +109,18 @@ def _described(
 ) -> BackupSnapshotStatus:
     namespace, generation = snapshot.metadata.namespace or "", snapshot.metadata.generation
     if status.completed_at is not None:
-        status = _renewed(observed, status, now)
+        status = _renewed(observed, snapshot, status, now)
     return describe_run(status, namespace=namespace, now=now, generation=generation, cleaning=cleaning)
 
 
-def _renewed(observed: SnapshotObserved, status: BackupSnapshotStatus, now: datetime) -> BackupSnapshotStatus:
+def _renewed(observed: SnapshotObserved, snapshot: BackupSnapshot, status: BackupSnapshotStatus, now: datetime) -> BackupSnapshotStatus:
     """What the logs say of a recovery point after its run: the part of the status that still changes."""
     policy = decode(BackupPolicy, observed.policy) if observed.policy is not None else None
-    wanted = tuple(item.name for item in policy.spec.locations) if policy and policy.metadata.uid == status.policy_uid else ()
+    own = policy if policy and policy.metadata.uid == status.policy_uid else None
+    wanted = tuple(item.name for item in own.spec.locations) if own else ()
     locations = {name: decode(BackupLocation, location) for name, location in observed.locations.items()}
-    return msgspec.structs.replace(status, copies=renew_copies(status, wanted, locations, observed.catalogues, now))
+    status = msgspec.structs.replace(status, copies=renew_copies(status, wanted, locations, observed.catalogues, now))
+    return renew_keeping(snapshot, status, own, observed.catalogues)
 
 
 def _owner(snapshot: BackupSnapshot) -> Owner:

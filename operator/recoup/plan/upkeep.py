@@ -13,7 +13,7 @@ from enum import StrEnum
 from msgspec import Struct, structs
 
 from recoup.api.backuplocation import KIND, BackupLocation
-from recoup.api.labels import UPKEEP, UPKEEP_NAMESPACE, UPKEEP_VAULT
+from recoup.api.labels import UPKEEP, UPKEEP_NAMESPACE, UPKEEP_POLICY, UPKEEP_VAULT
 from recoup.api.names import fit_name, label_value, short_hash
 from recoup.plan.actions import Action, Create, Object
 from recoup.plan.movers import MoverState, Report, Verdict, judge_mover, pod_of, watch_again
@@ -40,6 +40,7 @@ class Task(Struct, frozen=True, kw_only=True):
 
     kind: replicate, forget, …, the label's value. location: where it writes. namespace: whose vault it is.
     round: what this Job is for; the same thing asked for again is the same round, another round is another Job.
+    asked_by: uid of the policy whose own matter it is; empty for what all policies of the namespace ask for alike.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class Task(Struct, frozen=True, kw_only=True):
     namespace: str
     round: str
     build: Build
+    asked_by: str = ""
 
     @property
     def job_name(self) -> str:
@@ -57,7 +59,8 @@ class Task(Struct, frozen=True, kw_only=True):
     @property
     def labels(self) -> dict[str, str]:
         upkeep = {UPKEEP: self.kind, UPKEEP_VAULT: self.vault, UPKEEP_NAMESPACE: label_value(self.namespace)}
-        return _owner(self.location).labels() | {COMPONENT: "mover"} | upkeep
+        own = {UPKEEP_POLICY: self.asked_by} if self.asked_by else {}
+        return _owner(self.location).labels() | {COMPONENT: "mover"} | upkeep | own
 
 
 class TaskPhase(StrEnum):
@@ -94,9 +97,13 @@ class Upkeep(Struct, frozen=True, kw_only=True):
 
 
 class UpkeepObserved(Struct, frozen=True, kw_only=True):
-    """things: Jobs and Pods labelled with the namespace of the vault. progress: by Pod name. warnings: by uid, as everywhere."""
+    """things: Jobs and Pods labelled with the namespace of the vault. progress: by Pod name. warnings: by uid, as everywhere.
+
+    policy: uid of the policy that is looked at: what another one asked for by itself is waited for, and otherwise left to that one.
+    """
 
     vault: str
+    policy: str = ""
     locations: tuple[BackupLocation, ...]
     things: tuple[Object, ...] = ()
     progress: dict[str, Progress] = {}
@@ -131,6 +138,9 @@ def _at_location(wanted: list[Task], location: BackupLocation, observed: UpkeepO
         pod = pod_of(job, pods)
         verdict = judge_mover(job, pod, now=now, warnings=observed.warnings)
         state, left = _judge(verdict, observed.progress.get(pod["metadata"]["name"]) if pod else None, now)
+        if job["metadata"]["labels"].get(UPKEEP_POLICY, observed.policy) != observed.policy:
+            busy = busy or (kind if state.phase is TaskPhase.RUNNING else None)
+            continue
         known.add(name)
         states[kind, location.metadata.name] = state
         if state.phase is TaskPhase.RUNNING:

@@ -24,8 +24,8 @@ def test_defaults_of_the_schema_are_those_of_the_type() -> None:
 
 
 def test_a_spec_of_another_version_is_refused_with_its_path() -> None:
-    with pytest.raises(Invalid, match=r"BackupPolicy shop/shop: Object contains unknown field `retention`.*\$\.spec"):
-        decode(BackupPolicy, policy(retention={"last": 3}))
+    with pytest.raises(Invalid, match=r"BackupPolicy shop/shop: Object contains unknown field `hooked`.*\$\.spec"):
+        decode(BackupPolicy, policy(hooked={"last": 3}))
     with pytest.raises(Invalid, match=r"\$\.spec\.suspend"):
         decode(BackupPolicy, policy(suspend="yes"))
 

@@ -124,15 +124,18 @@ def bandwidth_arguments(*, upload: str | int | None, download: str | int | None)
     return [part for flag, limit in asked if limit is not None for part in (flag, str(parse_bytes(limit)))]
 
 
-def store_parts(location: BackupLocationSpec, shown: Mapping[str, tuple[str, str]]) -> tuple[list[Object], list[Object], dict[str, str]]:
+def store_parts(
+    location: BackupLocationSpec, shown: Mapping[str, tuple[str, str]], *, credentials: str | None = None
+) -> tuple[list[Object], list[Object], dict[str, str]]:
     """Volumes, mounts and annotations through which a pod reaches its location.
 
     `shown`: file name under /recoup/run → (annotation, its text), for what a command wants beside the certificates.
+    `credentials`: another Secret than the location's own.
     """
     files = dict(shown)
     if location.s3.ca_bundle:
         files["ca.pem"] = (CA_ANNOTATION, location.s3.ca_bundle)
-    volumes = [secret_volume("credentials", location.s3.credentials_secret_ref.name)]
+    volumes = [secret_volume("credentials", credentials or location.s3.credentials_secret_ref.name)]
     mounts: list[Object] = [{"name": "credentials", "mountPath": CREDENTIALS, "readOnly": True}]
     if files:
         items = [

@@ -6,6 +6,7 @@ import os
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from recoup.engine.catalogue import Catalogue, Point, read_catalogue, session_id, sign_ticket
 from recoup.engine.keys.signing import SigningKey
@@ -62,8 +63,8 @@ def test_points_are_listed_in_log_order_with_what_the_ticket_says(vault: Unlocke
     ids = [run(vault, session, ticket), run(vault, os.urandom(16))]
     first, second = listed(vault).points
     assert [first.id, second.id] == [manifest.hex() for manifest in ids]
-    here_at, revision = first.here_at, first.revision
-    assert first == Point(ids[0].hex(), session.hex(), 2, 1, "policy-uid", "slot", "pvc-a", RECORD, here_at=here_at, revision=revision)
+    expected = Point(ids[0].hex(), session.hex(), 2, 1, "policy-uid", "slot", "pvc-a", RECORD, owner_uid="policy-uid")
+    assert first == structs.replace(expected, here_at=first.here_at, revision=first.revision)
     assert first.here_at > 0
     assert (second.policy_uid, second.slot, second.pvc_uid) == ("", "", "")
     assert listed(vault).fingerprint == vault.fingerprint

@@ -1,0 +1,61 @@
+"""The Jobs of retention: forget, pin and unpin, prune. They hold the maintenance role of one vault and no key that opens content.
+
+Only prune gets the credentials that may delete, where the location has some of their own (docs/threat-model.md).
+"""
+
+from collections.abc import Sequence
+
+from recoup.api.backuplocation import BackupLocationSpec
+from recoup.api.backuppolicy import Mover, ZonedRules
+from recoup.api.durations import parse_duration
+from recoup.api.names import maintenance_secret
+from recoup.plan.actions import Object
+from recoup.plan.objects.jobs import build_job
+from recoup.plan.objects.pod import REPORT, PodParts, build_pod_template, secret_volume, store_arguments, store_parts
+from recoup.plan.observed import Surroundings
+
+_KEYS = "/recoup/maintenance"
+_COUNTS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
+
+
+def forget_arguments(policy_uid: str, generation: int, rules: ZonedRules) -> list[str]:
+    """`recoup forget` for one policy by its rules; which points these are, the command finds for itself."""
+    counts = [part for name in _COUNTS if (number := getattr(rules, name)) for part in (f"--{name}", str(number))]
+    within = ["--within", f"{int(parse_duration(rules.within).total_seconds())}s"] if rules.within else []
+    floor = ["--min-verified", str(rules.min_verified), "--time-zone", rules.time_zone]
+    return ["forget", "--policy", policy_uid, "--policy-generation", str(generation), *counts, *within, *floor]
+
+
+def pin_arguments(manifests: Sequence[str], reason: str) -> list[str]:
+    """`recoup pin`: what is pinned for another reason gets this one."""
+    return ["pin", "--renew", "--reason", reason, *manifests]
+
+
+def unpin_arguments(manifests: Sequence[str], reason: str) -> list[str]:
+    return ["unpin", "--reason", reason, *manifests]
+
+
+def prune_arguments() -> list[str]:
+    """`recoup prune` with its own grace of 7 days."""
+    return ["prune"]
+
+
+def build_retention_job(
+    around: Surroundings, location: BackupLocationSpec, vault: str, arguments: Sequence[str], *, name: str, labels: dict[str, str],
+    deletes: bool = False,
+) -> Object:  # fmt: skip
+    """One of the above. `deletes`: with the credentials that may."""
+    own = location.s3.maintenance_credentials_secret_ref if deletes else None
+    volumes, mounts, annotations = store_parts(location, {}, credentials=own.name if own else None)
+    volumes.append(secret_volume("maintenance", maintenance_secret(vault)))
+    mounts.append({"name": "maintenance", "mountPath": _KEYS, "readOnly": True})
+    command, *rest = arguments
+    parts = PodParts(
+        arguments=[command, *store_arguments(location), "--maintenance-keys", _KEYS, "--report", REPORT, *rest],
+        volumes=volumes,
+        mounts=mounts,
+        capabilities=(),
+        annotations=annotations,
+    )
+    template = build_pod_template(around, parts, labels=labels, mover=Mover(), node_affinity=None)
+    return build_job(name, around.movers_namespace, labels, template)
