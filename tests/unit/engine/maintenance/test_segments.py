@@ -229,7 +229,7 @@ def test_a_segment_that_several_points_name_is_one(scene: Scene) -> None:
     state = scene.log().state
     shared = state.segments[0]
     for point, one in list(state.commits.items())[:3]:
-        state.commits[point] = replace(one, body=msgspec.structs.replace(one.body, index_segments=(shared,)))
+        state.commits[point] = msgspec.structs.replace(one, body=msgspec.structs.replace(one.body, index_segments=(shared,)))
     assert state.segments.count(shared) == 1
     body = Index((os.urandom(32),), tuple(state.segments))
     assert objection(state, body, Signer.MAINTENANCE, 1) is None
