@@ -37,7 +37,7 @@ def seal_plan(plan: RestorePlan, paths: RestorePaths, pace: Pace | None) -> Rest
     if pace is None:
         return sealed
     longest = max((volume.bytes for volume in plan.volumes), default=0)
-    basis = f"{to_quantity(pace.rate)}/s a volume, as measured in the last {pace.volumes} restored from {plan.location}"
+    basis = f"{to_quantity(pace.rate)}/s a volume, as measured in the last {pace.volumes} restored from {plan.read_from or plan.location}"
     return msgspec.structs.replace(sealed, eta=to_duration(timedelta(seconds=longest / pace.rate)), eta_basis=basis)
 
 
@@ -45,7 +45,7 @@ def measure_pace(requests: Iterable[Object], location: str) -> Pace | None:
     """The speed of the latest restores from this location; None if too little was restored to tell."""
     ended: list[tuple[datetime, int, float]] = []
     for status in (msgspec.convert(each.get("status") or {}, RestoreRequestStatus) for each in requests):
-        if status.plan is None or status.plan.location != location or status.completed_at is None:
+        if status.plan is None or (status.plan.read_from or status.plan.location) != location or status.completed_at is None:
             continue
         for volume in status.volumes:
             seconds = parse_duration(volume.duration).total_seconds() if volume.duration and volume.duration != "0s" else 0.0

@@ -82,7 +82,7 @@ def resolve_restore(observed: RestoreObserved, now: datetime) -> Resolution:
         bytes=sum(volume.bytes for volume in volumes),
         volumes=volumes,
     )
-    return Resolution(plan=seal_plan(plan, request.spec.paths, measure_pace(observed.earlier, plan.location)))
+    return Resolution(plan=seal_plan(plan, request.spec.paths, measure_pace(observed.earlier, plan.read_from or plan.location)))
 
 
 def _not_in_the_copy(observed: RestoreObserved, chosen: Refusal) -> Resolution | None:
