@@ -55,6 +55,10 @@ def stop_on_signals(runtime: Runtime) -> None:
         signal.signal(number, lambda _number, _frame: runtime.stop())
 
 
+PATIENCE = 15.0
+"""Seconds for which a look waits for a location: whoever waits for it is looked at again, and a restore goes on with another one."""
+
+
 def open_location(s3: S3, credentials: dict[str, str]) -> Store:
     """The store of a BackupLocation, with credentials that stay in memory."""
     from recoup.engine.stores.base import Credentials, StoreOptions
@@ -69,6 +73,7 @@ def open_location(s3: S3, credentials: dict[str, str]) -> Store:
             path_style=s3.force_path_style or None,
             ca_bundle=_as_file(s3.ca_bundle) if s3.ca_bundle else None,
             credentials=given,
+            patience=PATIENCE,
         ),
     )
 

@@ -114,6 +114,7 @@ def _facts(key: Key, status: Object) -> Object:
         facts["coverage"] = {name: (status.get("coverage") or {}).get(name) for name in ("selected", "protected", "failed")}
         facts["last"] = (status.get("lastSuccess") or {}).get("at")
         facts["rpo"] = status.get("rpo")
+        facts["behind"] = {line["location"]: line.get("behindSince") for line in status.get("replication") or () if "lacking" in line}
         facts["verified"] = {each["location"]: each["at"] for each in status.get("verifications") or ()}
         facts["drill"] = status.get("lastDrill")
         facts["damaged"] = sum(each.get("damaged") or 0 for each in status.get("verifications") or ()) if facts["verified"] else None
@@ -154,7 +155,26 @@ def _policies(facts: list[tuple[Key, Object]]) -> Iterator[Metric]:
     yield last
     yield volumes
     yield from _protection(facts)
+    yield from _copies(facts)
     yield from _verified(facts)
+
+
+def _copies(facts: list[tuple[Key, Object]]) -> Iterator[Metric]:
+    met = GaugeMetricFamily(
+        "recoup_policy_copies_met", "1 if the copies are as objectives ask, 0 if not; of policies that ask.", labels=["namespace", "policy"]
+    )
+    behind = GaugeMetricFamily(
+        "recoup_replica_behind_since_timestamp_seconds",
+        "Time whose state the oldest recovery point holds that the location lacks; 0 if it lacks none.",
+        labels=["namespace", "policy", "location"],
+    )
+    for key, fact in facts:
+        if fact["conditions"].get("CopiesMet") in ("True", "False"):
+            met.add_metric([key.namespace, key.name], float(fact["conditions"]["CopiesMet"] == "True"))
+        for location, since in fact["behind"].items():
+            behind.add_metric([key.namespace, key.name, location], datetime.fromisoformat(str(since)).timestamp() if since else 0.0)
+    yield met
+    yield behind
 
 
 def _protection(facts: list[tuple[Key, Object]]) -> Iterator[Metric]:

@@ -160,6 +160,9 @@ def _ready(judged: Judged, conditions: Conditions, now: datetime) -> Conditions:
     if reachable.status is ConditionStatus.FALSE:
         setter = set_not_ready if reachable.reason in PASSING else set_stalled
         return setter(conditions, reachable.reason, reachable.message, now=now, generation=generation)
+    if conformant.status is ConditionStatus.FALSE and conformant.reason == "NotAtomic":
+        message = f"copies can be kept here, but no policy can have its home here: {conformant.message}"
+        return set_ready(conditions, "CopiesOnly", message, now=now, generation=generation)
     if conformant.status is ConditionStatus.FALSE:
         return set_stalled(conditions, conformant.reason, conformant.message, now=now, generation=generation)
     if reachable.status is ConditionStatus.TRUE and judged.location.spec.read_only:

@@ -63,6 +63,10 @@ def _replica(places: Places, name: str, state: TaskState | None) -> Replica:
     if lack is not None:
         waiting = ReplicaState.WAITING if lack.round else ReplicaState.UP_TO_DATE
         replica = structs.replace(replica, state=waiting, lacking=len(lack.manifests), behind_since=lack.oldest)
+    home = obstacle(places, places.names[0])
+    if lack is None and blocked is None and home is not None:
+        message = f"what it lacks is not known: {home.message}"
+        return structs.replace(replica, reason=home.reason, message=message)
     if blocked is not None:
         return structs.replace(replica, state=ReplicaState.BLOCKED, reason=blocked.reason, message=blocked.message)
     if replica.state is not ReplicaState.WAITING or state is None:
@@ -90,7 +94,7 @@ def _replicated(conditions: Conditions, replicas: tuple[Replica, ...], now: date
 
 def _progress(replica: Replica) -> str:
     if replica.state is ReplicaState.UNKNOWN:
-        return "its log has not been read yet"
+        return replica.message or "its log has not been read yet"
     return f"{replica.lacking} recovery points are being copied" if replica.lacking else "what changed at the home is being copied"
 
 

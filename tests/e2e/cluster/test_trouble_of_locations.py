@@ -90,9 +90,7 @@ def a_store_that_is_not_atomic(product: Product) -> None:
         place = stack.enter_context(product.make_place("racy", bucket=create_bucket(server, "racy")))
         protected(team, place)
         team.snapshot("now")
-        refused = place.wait_refused("NotAtomic")
-        assert place.wait_refused("NotAtomic", "Conformant")
-        assert refused["message"]
+        assert place.wait_refused("NotAtomic", "Conformant")["message"]
         team.wait_reason(SNAPSHOT, "now", "NotAtomic")
         assert not team.children()
         assert not [job for job in product.kube.list(JOB, MOVERS) if job["metadata"]["name"].startswith("racy-keys")]

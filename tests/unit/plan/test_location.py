@@ -99,8 +99,7 @@ def test_a_place_that_is_not_atomic_is_refused() -> None:
     plan, subject = probed(20, {"outcome": "Failed", "reason": "NotAtomic", "message": "two writers were told to have created one object"})
     assert said(plan, "Conformant") == ("False", "NotAtomic")
     assert said(plan, "Reachable") == ("True", "Answers")
-    assert said(plan, "Ready") == ("False", "NotAtomic")
-    assert said(plan, "Stalled") == ("True", "NotAtomic")
+    assert said(plan, "Ready") == ("True", "CopiesOnly"), "a place for copies, which says that it is no home"
     soon = look(subject, NOW + timedelta(minutes=5))
     assert soon.actions == ()
     later = look(subject, NOW + timedelta(minutes=20))

@@ -142,6 +142,16 @@ def test_a_location_in_trouble_gets_no_job_and_says_why_and_the_other_one_gets_i
     assert "oregon" in replicated.message
 
 
+def test_with_only_the_home_away_what_a_copy_lacks_is_not_known_and_says_why() -> None:
+    found = places({"oregon": HOME, "basement": HOME}, locations={"frankfurt": place("frankfurt", AWAY)})
+    alone = Places(**{name: getattr(found, name) for name in found.__struct_fields__} | {"names": NAMES[:2]})
+    standing = judge(alone)
+    assert [(str(line.state), line.reason) for line in standing.replication] == [("Unknown", "LocationUnreachable")]
+    told = find_condition(standing.conditions, REPLICATED)
+    assert told is not None
+    assert "BackupLocation frankfurt can't be reached" in told.message
+
+
 def test_a_location_that_is_not_atomic_takes_copies() -> None:
     racy = {"basement": place("basement", NOT_ATOMIC)}
     assert list(jobs(places({"frankfurt": HOME, "oregon": HOME, "basement": log()}, locations=racy))) == ["basement"]
