@@ -79,7 +79,7 @@ def merged(example: Object, change: Object) -> Object:
 def kept(crd_server: ApiServer, request: pytest.FixtureRequest) -> Object:
     """The first valid example of the case's kind, created under a name of its own."""
     example = copy.deepcopy(VALID[request.node.callspec.params["stem"]][0])
-    example["metadata"]["name"] = "case-" + re.sub("[^a-z0-9]+", "-", request.node.callspec.id.lower()).strip("-")[:50]
+    example["metadata"]["name"] = "case-" + re.sub("[^a-z0-9]+", "-", request.node.callspec.id.lower())[:50].strip("-")
     answer = create(crd_server, example, keep=True)
     assert answer.status == 201, answer.message
     request.addfinalizer(lambda: crd_server.request("DELETE", path_of(example, named=True)))  # noqa: PT021 - the fixture returns data
@@ -193,7 +193,7 @@ def apply_status(server: ApiServer, made: Object, status: Object) -> Object:
 COLUMNS = [
     ("backuplocation", "Provider Region Reachable Conformant Keys Vaults Ready Age Reason Bucket"),
     ("backuppolicy", "Schedule Volumes LastGood Copies RPO Next Ready Age Verified Location Reason Message"),
-    ("backupsnapshot", "Policy Taken Volumes Size Stored Copies Ready Reason Took Location Message"),
+    ("backupsnapshot", "Policy Taken Volumes Size Stored Copies From Verified Ready Reason Took Location Message"),
     ("restorerequest", "Source From Volumes Progress Rate ETA Holds Ready Reason Age Took Message"),
 ]
 
@@ -235,6 +235,8 @@ def full(node: Object, number: int) -> Any:
             return f"{number:a>{node['maxLength']}}"
         case "integer":
             return 2**53
+        case "boolean":
+            return True
         case "array":
             keys = node.get("x-kubernetes-list-map-keys") or node["x-kubernetes-list-type"] == "set"
             count = len(node["items"].get("enum", ())) or node["maxItems"]
