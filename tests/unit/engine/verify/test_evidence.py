@@ -158,3 +158,21 @@ def test_evidence_that_was_changed_in_the_bucket_is_not_shown(copies: Copies) ->
     entry.write_bytes(data)
     with pytest.raises(Integrity, match="signature"):
         read_proofs(vault.log)
+
+
+def test_the_next_backup_stores_again_what_is_damaged_everywhere(copies: Copies) -> None:
+    """Nothing new refers to a damaged object, so the next point is whole though the ones before it are not."""
+    for where in ("location", "copy"):
+        for path in packs(copies, where):
+            path.unlink()
+    _, findings = check(copies, 3)
+    assert len(findings.affected) == 3
+    copies.home.vault = copies.open(copies.home.store)
+    made = copies.home.back_up()
+    vault, again = check(copies, 4, healing=False)
+    assert {affected.point for affected in again.affected} == {affected.point for affected in findings.affected}
+    judged = {point.id: point.judgement for point in points(vault)}
+    newest = judged[next(point for point in judged if point not in {affected.point for affected in findings.affected})]
+    assert newest is not None
+    assert (newest.level, newest.damage) == (4, None)
+    assert made
