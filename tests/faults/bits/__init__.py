@@ -1,0 +1,1 @@
+"""Every bit: nothing that is stored can change, be cut, swapped or replayed without being noticed."""
