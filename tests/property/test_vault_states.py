@@ -81,6 +81,7 @@ class Vaults(RuleBasedStateMachine):
         self.pictures: dict[str, dict[bytes, tuple[object, ...]]] = {}
         self.forgotten: dict[str, set[str]] = {HOME: set(), COPY: set()}
         self.harmed: set[str] = set()
+        self.rotated = False
         self.old_lists: dict[str, dict[str, int]] = {HOME: {}, COPY: {}}
         rng = random.Random(seed)
         self.shared = rng.randbytes(300_000)
@@ -100,8 +101,26 @@ class Vaults(RuleBasedStateMachine):
         return open_vault(log, [self.kek], pinned=True)
 
     @property
-    def copied(self) -> bool:
+    def begun(self) -> bool:
+        """Whether the copy has a log, which is all that failing over to it takes."""
         return any("/log/" in name for name in self.stores[COPY].objects)
+
+    @property
+    def copied(self) -> bool:
+        """Whether the copy opens by itself.
+
+        Stopped between the MIRRORs of two changes of keys it does not before the next replication: its log names keyrings then that the
+        home has deleted meanwhile.
+        """
+        if not self.begun:
+            return False
+        try:
+            self.open(COPY)
+        except Integrity as error:
+            assert "keyring" in str(error)
+            assert self.rotated
+            return False
+        return True
 
     def live(self, place: str) -> list[str]:
         if place == COPY and not self.copied:
@@ -201,6 +220,8 @@ class Vaults(RuleBasedStateMachine):
         target: Store = self.stores[COPY] if calm else self.faulty(COPY, call, fault)
         if calm and not self.harmed:
             assert not replicate(self.stores[HOME], target, self.vault_id, QUIET, pinned_root=self.root, threads=1).lost
+            assert self.copied
+            self.rotated = False
         else:
             self.quietly(lambda: replicate(self.stores[HOME], target, self.vault_id, QUIET, pinned_root=self.root, threads=1))
 
@@ -236,6 +257,7 @@ class Vaults(RuleBasedStateMachine):
 
     @rule(leaked=st.booleans(), whole=st.booleans())
     def rotate(self, leaked: bool, whole: bool) -> None:
+        self.rotated = True
         fresh = SecretKek.generate()
         if whole:
             new_generation(self.open(HOME).log, [self.kek], [self.kek], leaked=leaked)
@@ -262,7 +284,7 @@ class Vaults(RuleBasedStateMachine):
     def restored(self, place: str, point: str, *, alone: bool = False) -> None:
         vault, target, outcome = self.open(place), self.folder / "restored", Outcome()
         shutil.rmtree(target, ignore_errors=True)
-        others = [] if alone or not self.copied else [self.stores[COPY if place == HOME else HOME]]
+        others = [] if alone or not self.begun else [self.stores[COPY if place == HOME else HOME]]
         store = here_and_elsewhere(vault.log, others)
         restore(open_point(vault, find_point(vault, point), store), str(target), Orders(), outcome, QUIET)
         assert not outcome.damaged.total
@@ -275,7 +297,7 @@ class Vaults(RuleBasedStateMachine):
             return
         assert set(self.live(HOME)) == set(self.pictures) - self.forgotten[HOME]
         assert not set(self.live(COPY)) & self.forgotten[COPY]
-        self.whole(HOME, [self.stores[COPY]] if self.copied else [])
+        self.whole(HOME, [self.stores[COPY]] if self.begun else [])
         if self.copied:
             self.whole(COPY, [self.stores[HOME]] if COPY in self.harmed else [])
 
