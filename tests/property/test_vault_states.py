@@ -117,10 +117,12 @@ class Vaults(RuleBasedStateMachine):
         try:
             self.open(COPY)
         except Integrity as error:
-            assert "keyring" in str(error)
-            assert self.rotated
-            return False
-        return True
+            said = str(error)
+        else:
+            return True
+        assert "keyring" in said
+        assert self.rotated
+        return False
 
     def live(self, place: str) -> list[str]:
         if place == COPY and not self.copied:
