@@ -14,8 +14,8 @@ from recoup.plan.forgetting import is_held
 from recoup.plan.observed import Catalogue, Point
 from recoup.plan.retention import Judged, judge_points, kept_by
 
-NO_POLICY, NO_RULES, IN_GRACE = "no policy", "no retention", "edit grace"
-"""What keeps a point besides rules and pins: nobody's rules, no rules, rules whose grace is not over."""
+IN_GRACE = "edit grace"
+"""What keeps a point while the grace of the first rules is not over. Where there are no rules nothing is said, and nothing written."""
 
 
 def renew_keeping(
@@ -59,10 +59,8 @@ def _knows(catalogue: Catalogue, manifests: set[str]) -> bool:
 
 def _reasons(point: Point, catalogue: Catalogue, policy: BackupPolicy | None, line: LocationRetention | None) -> tuple[str, ...]:
     pin = ("pin",) if point.pinned is not None else ()
-    if policy is None:
-        return (*pin, NO_POLICY)
-    if line is None:
-        return (*pin, NO_RULES)
+    if policy is None or line is None:
+        return pin
     if line.in_force is None:
         return (*pin, IN_GRACE)
     return kept_by(_judged(catalogue, policy, line).kept.get(point.manifest, ()))

@@ -47,8 +47,8 @@ def in_force(**rules: Any) -> Object:
         pytest.param(19, in_force(last=2, daily=3), ["last", "daily"], id="two rules"),
         pytest.param(17, in_force(last=2, daily=3), ["daily"], id="one rule"),
         pytest.param(17, in_force(last=2), None, id="about to go"),
-        pytest.param(17, policy(), ["no retention"], id="no rules"),
-        pytest.param(17, None, ["no policy"], id="policy deleted"),
+        pytest.param(17, policy(), None, id="no rules"),
+        pytest.param(17, None, None, id="policy deleted"),
         pytest.param(17, ruled(look(ruled(last=1), points(DAILY)), last=1), ["edit grace"], id="first rules in their grace"),
     ],
 )
