@@ -158,6 +158,7 @@ def test_defaults_are_shown_to_the_user(crd_server: ApiServer) -> None:
         "policyRef": {"name": "shop"},
         "trigger": "Manual",
         "cancel": False,
+        "pin": False,
     }
 
 
@@ -193,7 +194,7 @@ def apply_status(server: ApiServer, made: Object, status: Object) -> Object:
 COLUMNS = [
     ("backuplocation", "Provider Region Reachable Conformant Keys Vaults Ready Age Reason Bucket"),
     ("backuppolicy", "Schedule Volumes LastGood Copies RPO Next Ready Age Verified Location Reason Message"),
-    ("backupsnapshot", "Policy Taken Volumes Size Stored Copies From Verified Ready Reason Took Location Message"),
+    ("backupsnapshot", "Policy Taken Volumes Size Stored Copies From Verified KeptBy Ready Reason Took Location Message"),
     ("restorerequest", "Source From Volumes Progress Rate ETA Holds Ready Reason Age Took Message"),
 ]
 
@@ -233,10 +234,10 @@ def full(node: Object, number: int) -> Any:
             return f"2026-11-01T12:{number % 60:02}:00Z"
         case "string":
             return f"{number:a>{node['maxLength']}}"
-        case "integer":
-            return 2**53
         case "boolean":
             return True
+        case "integer":
+            return 2**53
         case "array":
             keys = node.get("x-kubernetes-list-map-keys") or node["x-kubernetes-list-type"] == "set"
             count = len(node["items"].get("enum", ())) or node["maxItems"]
