@@ -61,14 +61,18 @@ def _served(crd: dict[str, Any]) -> bool:
 class Controller:
     """One replica."""
 
-    def __init__(self, plane: ControlPlane, name: str, *arguments: str, directory: Path, **settings: str) -> None:
+    def __init__(
+        self, plane: ControlPlane, name: str, *arguments: str, directory: Path,
+        entry: str = "recoup.cli.main controller", **settings: str,
+    ) -> None:  # fmt: skip
+        """`entry`: the module that is run, and its first arguments."""
         self.name = name
         self.port = free_port()
         self.log = directory / f"{name}.log"
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(directory),
-            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+            "PYTHONPATH": os.environ.get("PYTHONPATH", str(ROOT)),
             "KUBECONFIG": str(plane.kubeconfig),
             "RECOUP_IMAGE": "localhost/recoup:test",
             "RECOUP_IDENTITY": name,
@@ -77,7 +81,7 @@ class Controller:
         } | {f"RECOUP_{key.upper()}": value for key, value in settings.items()}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "recoup.cli.main", "controller", *arguments],
+                [sys.executable, "-m", *entry.split(), *arguments],
                 env=environment,
                 stdout=log,
                 stderr=log,
