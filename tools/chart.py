@@ -60,11 +60,17 @@ def read_roles(text: str, origin: str) -> list[Role]:
         if not kind or not name:
             continue
         place = re.search(r"^  namespace: (.+)$", document, re.MULTILINE)
-        where = "" if not place else "the controller's namespace" if "Release" in place[1] else "the movers' namespace"
+        where = _place(place[1]) if place else ""
         role = Role(kind[1], re.sub(r"\{\{ *\.Release\.Name *\}\}", "recoup", name[1]), where)
         role.rules = _read_rules(document.partition("\nrules:\n")[2], f"{origin}: {role.title}")
         roles.append(role)
     return roles
+
+
+def _place(namespace: str) -> str:
+    if "Release" in namespace:
+        return "the controller's namespace"
+    return "the movers' namespace" if "movers" in namespace else "each namespace of the chart value `hooks.namespaces`"
 
 
 def _read_rules(text: str, origin: str) -> list[Rule]:

@@ -121,6 +121,13 @@ def test_the_controller_sees_pods_and_jobs_of_the_movers_only() -> None:
     assert {right[0] for right in rights(render(), "recoup-controller") if right[1] in ("pods", "jobs", "pods/log")} == {"recoup-movers"}
 
 
+def test_hooks_give_the_right_to_exec_in_the_named_namespaces_only() -> None:
+    objects = render("hooks.namespaces={shop,blog}")
+    more = rights(objects, "recoup-controller") - rights(render(), "recoup-controller")
+    wanted = {("pods", "list"), ("pods/exec", "get"), ("pods/exec", "create")}
+    assert more == {(namespace, *right) for namespace in ("shop", "blog") for right in wanted}
+
+
 def test_the_controller_deletes_no_workload_and_no_wish() -> None:
     """Of its own kinds only BackupSnapshots, whose recovery points were forgotten: they hold no data (docs/retention.md)."""
     deletable = {resource for _, resource, verb in rights(render(), "recoup-controller") if verb in ("delete", "deletecollection")}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
@@ -13,9 +14,11 @@ from recoup.controller.apply import apply_action
 from recoup.controller.cache import Cache
 from recoup.controller.cached_kube import CachedKube
 from recoup.controller.catalogues import Catalogues
+from recoup.controller.exec import Exec, Stream
 from recoup.controller.gather import Reader
 from recoup.controller.gather_restore import RestoreReconciler
 from recoup.controller.gather_snapshot import SnapshotReconciler
+from recoup.controller.hooks import HookRunner
 from recoup.controller.ledger import FailureLedger
 from recoup.controller.metrics import Metrics
 from recoup.controller.queue import DelayingQueue
@@ -72,6 +75,13 @@ class BucketView:
         return self.held.get((location, vault))
 
 
+class NoExec:
+    """Nobody's pods can be entered."""
+
+    def start(self, namespace: str, pod: str, container: str, command: Sequence[str]) -> Stream:  # noqa: ARG002  # as asked
+        raise failures.Forbidden(f"exec in Pod {namespace}/{pod}")
+
+
 @dataclass
 class Controller:
     """One process. `looks` counts reconciles; a new Controller on the same world is a restart: nothing is carried over."""
@@ -82,6 +92,7 @@ class Controller:
     """How many changes of every kind its watch is behind while something goes on."""
     looks: int = 0
     errors: list[RecoupError] = field(default_factory=list)
+    pods: Exec = field(default_factory=NoExec)
     woken: list[Key] = field(default_factory=list)
     """Runs whose turn for a mover has come."""
 
@@ -94,6 +105,7 @@ class Controller:
         kube = CachedKube(self.world.kube, cache)
         reader = Reader(kube, AROUND, clock=clock, server=kube.server)
         self.seats = Seats(reader, AROUND.limits, clock=clock, wake=self.woken.append)
+        self.hooks = HookRunner(kube, self.pods, identity="test", clock=time.monotonic, wake=self.woken.append, rest=lambda _seconds: None)
         ledger = FailureLedger()
         self.worker = Worker(
             kube=kube,
@@ -139,7 +151,7 @@ class Controller:
     def _reconcilers(self, reader: Reader, ledger: FailureLedger) -> Mapping[str, Reconciler]:
         catalogues = cast("Catalogues", self.bucket)
         return {
-            "BackupSnapshot": SnapshotReconciler(reader, catalogues, ledger, self.seats),
+            "BackupSnapshot": SnapshotReconciler(reader, catalogues, ledger, self.seats, self.hooks),
             "RestoreRequest": RestoreReconciler(reader, catalogues, ledger),
         }
 

@@ -57,7 +57,7 @@ class Whole(Controller):
         catalogues = cast("Catalogues", self.bucket)
         views = Views(catalogues)
         return {
-            "BackupSnapshot": RunsAndViews(reader, SnapshotReconciler(reader, catalogues, ledger, self.seats), views),
+            "BackupSnapshot": RunsAndViews(reader, SnapshotReconciler(reader, catalogues, ledger, self.seats, self.hooks), views),
             "RestoreRequest": RestoreReconciler(reader, catalogues, ledger),
             "BackupLocation": LocationReconciler(reader, catalogues, ledger, views),
         }

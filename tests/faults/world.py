@@ -433,6 +433,7 @@ def commit(world: World, pod: Object) -> None:
             snapshot_uid=run["snapshotUid"],
             source=ClaimRecord(**_snake(source)),
             volumes_expected=tuple(run["volumesExpected"]),
+            consistency=run["consistency"],
             files_total=3,
             bytes_read=len(content),
             bytes_stored=len(content),

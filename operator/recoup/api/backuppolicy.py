@@ -6,6 +6,7 @@ from enum import StrEnum
 from msgspec import Struct, field, structs
 
 from recoup.api.conditions import Condition
+from recoup.api.hooks import Hooks
 from recoup.api.labels import Requirement
 from recoup.api.objects import ObjectMeta, Spec, Status, cut
 
@@ -177,6 +178,7 @@ class BackupPolicySpec(Spec, frozen=True):
     objectives: Objectives = Objectives()
     verification: Verification | None = None
     retention: Retention | None = None
+    hooks: Hooks = Hooks()
 
     @property
     def home(self) -> str:

@@ -10,6 +10,7 @@ from msgspec import Struct, structs
 
 from recoup.api.backuppolicy import Mover
 from recoup.api.conditions import Condition
+from recoup.api.hooks import Hooks, HooksStatus
 from recoup.api.objects import VOLUME_MESSAGE_LIMIT, ObjectMeta, Reference, Spec, Status, cut
 
 KIND = "BackupSnapshot"
@@ -152,6 +153,7 @@ class ResolvedRun(Status, frozen=True):
     volume_snapshot_class_name: str | None = None
     exclude: tuple[str, ...] = ()
     mover: Mover = Mover()
+    hooks: Hooks = Hooks()
 
 
 class Pinned(Status, frozen=True):
@@ -181,6 +183,8 @@ class BackupSnapshotStatus(Status, frozen=True):
     taken_at: datetime | None = None
     completed_at: datetime | None = None
     duration: str | None = None
+    hooks: HooksStatus | None = None
+    skew: str | None = None
     volumes: tuple[SnapshotVolume, ...] = ()
     copies: tuple[Copy, ...] = ()
     summary: SnapshotSummary | None = None

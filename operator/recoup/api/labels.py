@@ -55,6 +55,23 @@ class LabelSelector(Spec, frozen=True):
     match_expressions: tuple[Requirement, ...] = ()
 
 
+def selector_text(selector: LabelSelector) -> str:
+    """The selector as a list request takes it; empty for everything."""
+    terms = [f"{key}={value}" for key, value in selector.match_labels.items()]
+    for requirement in selector.match_expressions:
+        values = f"({','.join(requirement.values)})"
+        match requirement.operator:
+            case Operator.IN:
+                terms.append(f"{requirement.key} in {values}")
+            case Operator.NOT_IN:
+                terms.append(f"{requirement.key} notin {values}")
+            case Operator.EXISTS:
+                terms.append(requirement.key)
+            case Operator.DOES_NOT_EXIST:
+                terms.append(f"!{requirement.key}")
+    return ",".join(terms)
+
+
 def selects(selector: LabelSelector, labels: dict[str, str]) -> bool:
     return all(labels.get(key) == value for key, value in selector.match_labels.items()) and all(
         _holds(requirement, labels) for requirement in selector.match_expressions

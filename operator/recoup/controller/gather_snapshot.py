@@ -18,16 +18,18 @@ from recoup.controller import failures
 from recoup.controller.catalogues import Catalogues
 from recoup.controller.gather import Reader
 from recoup.controller.gather_keys import VaultKeys, observe_keys
+from recoup.controller.hooks import HookRunner, SessionKey
 from recoup.controller.kube import Object
 from recoup.controller.ledger import FailureLedger
-from recoup.controller.resources import JOB, LOCATION, POD, POLICY, PVC, VOLUME_SNAPSHOT, VOLUME_SNAPSHOT_CONTENT
+from recoup.controller.resources import JOB, LOCATION, POD, POLICY, PVC, SNAPSHOT, VOLUME_SNAPSHOT, VOLUME_SNAPSHOT_CONTENT
 from recoup.controller.seats import Seats, run_key
 from recoup.errors import RecoupError
 from recoup.plan.actions import Plan
+from recoup.plan.hooks import Order
 from recoup.plan.movers import MoverState, judge_mover, pod_of
 from recoup.plan.objects.identity import VAULT, is_child
 from recoup.plan.observed import ApiFailure, Catalogue, SnapshotObserved, Ticket
-from recoup.plan.snapshot import location_name, movers_wanted, plan_snapshot, vault_of, wants_catalogue
+from recoup.plan.snapshot import hooks_ordered, location_name, movers_wanted, plan_snapshot, vault_of, wants_catalogue
 from recoup.plan.snapshot_volume import FINAL
 
 STORAGE = (VOLUME_SNAPSHOT, VOLUME_SNAPSHOT_CONTENT, PVC)
@@ -39,8 +41,8 @@ UNSTARTED_FOR = 60.0
 class SnapshotReconciler:
     """Gather and plan of BackupSnapshots. What is read follows the run's phase: nothing that the plan of that phase does not look at."""
 
-    def __init__(self, reader: Reader, catalogues: Catalogues, ledger: FailureLedger, seats: Seats) -> None:
-        self._reader, self._catalogues, self._ledger, self._seats = reader, catalogues, ledger, seats
+    def __init__(self, reader: Reader, catalogues: Catalogues, ledger: FailureLedger, seats: Seats, hooks: HookRunner) -> None:
+        self._reader, self._catalogues, self._ledger, self._seats, self._hooks = reader, catalogues, ledger, seats, hooks
 
     def observe(self, obj: Object, now: datetime, *, sure: bool = False) -> SnapshotObserved:
         reader = self._reader.at_server if sure else self._reader
@@ -48,6 +50,7 @@ class SnapshotReconciler:
         status = decode(BackupSnapshot, obj).status
         if status.completed_at is not None:
             self._seats.ask(run_key(obj), obj["metadata"]["uid"], ())
+            self._hooks.forget(obj["metadata"]["uid"])
             return self._observe_rest(reader, obj, status)
         if status.run is None and not obj["metadata"].get("deletionTimestamp"):
             return structs.replace(self._observe_beginning(reader, obj, now), failures=known)
@@ -58,8 +61,34 @@ class SnapshotReconciler:
                 age = 0.0 if _was_started(status, observed) else UNSTARTED_FOR
                 catalogue, failure = read_catalogue(self._catalogues, observed.location, status.vault, now, max_age=age)
                 observed = structs.replace(observed, catalogue=catalogue, catalogue_failure=failure)
-        observed = structs.replace(observed, failures=known)
+        observed = self._with_hooks(structs.replace(observed, failures=known), status, now)
         return structs.replace(observed, seats=self._seats.ask(run_key(obj), obj["metadata"]["uid"], movers_wanted(observed, now)))
+
+    def _with_hooks(self, observed: SnapshotObserved, status: BackupSnapshotStatus, now: datetime) -> SnapshotObserved:
+        """The hooks as they are, after what is to be done with them now."""
+        if status.run is None or not (status.run.hooks.pre or status.run.hooks.post):
+            return observed
+        observed = structs.replace(observed, holder=self._hooks.holder, blocked_by=self._left_behind(observed.snapshot))
+        if status.hooks is None or status.hooks.ended_at is not None:
+            return observed
+        run = run_key(observed.snapshot)
+        key = SessionKey(observed.snapshot["metadata"]["uid"], status.hooks.attempt, status.hooks.holder != self._hooks.holder)
+        observed = structs.replace(observed, hooks=self._hooks.session(key))
+        match hooks_ordered(observed, now):
+            case Order.BEGIN | Order.THAW:
+                self._hooks.begin(key, run, status.run.hooks)
+            case Order.RELEASE:
+                self._hooks.release(key)
+        return structs.replace(observed, hooks=self._hooks.session(key))
+
+    def _left_behind(self, snapshot: Object) -> str:
+        """Another run of the namespace whose hooks were begun by another process and have not ended; "" if there is none."""
+        metadata = snapshot["metadata"]
+        for other in self._reader.kube.list(SNAPSHOT, metadata["namespace"]):
+            hooks = (other.get("status") or {}).get("hooks")
+            if hooks and not hooks.get("endedAt") and hooks["holder"] != self._hooks.holder and other["metadata"]["uid"] != metadata["uid"]:
+                return str(other["metadata"]["name"])
+        return ""
 
     def _observe_rest(self, reader: Reader, obj: Object, status: BackupSnapshotStatus) -> SnapshotObserved:
         """After the end only children that are left matter, and what the logs of its vault say of the recovery point.

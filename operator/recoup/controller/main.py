@@ -15,12 +15,14 @@ from recoup.controller.cache import Cache
 from recoup.controller.cached_kube import CachedKube
 from recoup.controller.catalogues import Catalogues, OpenStore
 from recoup.controller.coverage import CoverageGauges
+from recoup.controller.exec import PodExec
 from recoup.controller.gather import Reader
 from recoup.controller.gather_location import LocationReconciler
 from recoup.controller.gather_policy import PolicyReconciler
 from recoup.controller.gather_restore import RestoreReconciler
 from recoup.controller.gather_snapshot import SnapshotReconciler
 from recoup.controller.gather_views import RunsAndViews, Views
+from recoup.controller.hooks import HookRunner
 from recoup.controller.kube import ApiServer, Kube, load_configuration
 from recoup.controller.lease import Lease, LeaseTiming
 from recoup.controller.ledger import FailureLedger
@@ -42,7 +44,8 @@ LEASE_TIMING = LeaseTiming(duration=20, renew_within=12.0, every=4.0)
 def build_runtime(settings: Settings, *, open_store: OpenStore, redactor: Redactor) -> Runtime:
     """Wire everything for one process. Connects to the API server once, for the cluster's identity; raises RecoupError if it can't."""
     metrics = Metrics()
-    api = ApiServer(load_configuration(), on_call=metrics.count_call)
+    configuration = load_configuration()
+    api = ApiServer(configuration, on_call=metrics.count_call)
     around = surroundings_of(api, settings)
     cache = Cache(movers_namespace=settings.movers_namespace, clock=time.monotonic)
     kube = CachedKube(api, cache)
@@ -55,12 +58,14 @@ def build_runtime(settings: Settings, *, open_store: OpenStore, redactor: Redact
         turned=lambda name: queue.add(Key(LOCATION.kind, "", name)),
         news=lambda points: wake_snapshots(points, cache, queue),
     )  # fmt: skip
+    seats = Seats(reader, around.limits, clock=time.monotonic, wake=queue.add)
+    hooks = HookRunner(kube, PodExec(configuration), identity=settings.identity, clock=time.monotonic, wake=queue.add)
     lease = build_lease(api, settings) if settings.leader_election else None
     worker = Worker(
         kube=kube,
         server=kube.server,
         queue=queue,
-        reconcilers=build_reconcilers(reader, catalogues, ledger, Seats(reader, around.limits, clock=time.monotonic, wake=queue.add)),
+        reconcilers=build_reconcilers(reader, catalogues, ledger, seats, hooks),
         sweep=Sweep(reader, apply=lambda action: apply_action(kube, action), every=settings.resync, jitter=jitter),
         ledger=ledger,
         metrics=metrics,
@@ -77,18 +82,20 @@ def build_runtime(settings: Settings, *, open_store: OpenStore, redactor: Redact
     )
     parts = Parts(
         queue=queue, worker=worker, metrics=metrics, api=api, cache=cache, movers_namespace=settings.movers_namespace,
-        resync=settings.resync, lease=lease,
+        resync=settings.resync, lease=lease, hooks=hooks,
     )  # fmt: skip
     return Runtime(parts, workers=settings.workers, http_address=settings.http_address, http_port=settings.http_port)
 
 
-def build_reconcilers(reader: Reader, catalogues: Catalogues, ledger: FailureLedger, seats: Seats) -> Mapping[str, Reconciler]:
+def build_reconcilers(
+    reader: Reader, catalogues: Catalogues, ledger: FailureLedger, seats: Seats, hooks: HookRunner
+) -> Mapping[str, Reconciler]:
     """One per kind."""
     views = Views(catalogues)
     return {
         LOCATION.kind: LocationReconciler(reader, catalogues, ledger, views),
         POLICY.kind: PolicyReconciler(reader, catalogues, ledger),
-        SNAPSHOT.kind: RunsAndViews(reader, SnapshotReconciler(reader, catalogues, ledger, seats), views),
+        SNAPSHOT.kind: RunsAndViews(reader, SnapshotReconciler(reader, catalogues, ledger, seats, hooks), views),
         RESTORE.kind: RestoreReconciler(reader, catalogues, ledger),
     }
 

@@ -15,6 +15,7 @@ from msgspec import Struct
 from recoup.controller.cache import Cache
 from recoup.controller.cache_check import CacheCheck
 from recoup.controller.health import HealthServer
+from recoup.controller.hooks import HookRunner
 from recoup.controller.kube import ApiServer
 from recoup.controller.lease import Lease
 from recoup.controller.metrics import Metrics
@@ -30,6 +31,10 @@ WORKERS_STOP_WITHIN = 40.0
 """Seconds; one call may take 35."""
 
 
+HOOKS_STOP_WITHIN = 15.0
+"""Seconds to let post hooks run that are due; those that take longer end by themselves in their pods."""
+
+
 class Parts(Struct, frozen=True):
     """What main.py wired."""
 
@@ -41,6 +46,7 @@ class Parts(Struct, frozen=True):
     movers_namespace: str
     resync: float
     lease: Lease | None
+    hooks: HookRunner
 
 
 class Runtime:
@@ -144,6 +150,7 @@ class Runtime:
         self._parts.queue.close()
         if self._check is not None:
             self._check.relisted()
+        self._parts.hooks.close(HOOKS_STOP_WITHIN)
         for thread in self._threads:
             thread.join(WORKERS_STOP_WITHIN)
         if self._watcher is not None:

@@ -219,7 +219,11 @@ def _state_of(kind: str, body: Body) -> object:
     if kind == VOLUME_SNAPSHOT.kind:
         return bool(status.get("readyToUse")), (status.get("error") or {}).get("message")
     if kind == VOLUME_SNAPSHOT_CONTENT.kind:
-        return bool(status.get("readyToUse") and status.get("snapshotHandle")), (status.get("error") or {}).get("message")
+        return (
+            bool(status.get("creationTime")),
+            bool(status.get("readyToUse") and status.get("snapshotHandle")),
+            (status.get("error") or {}).get("message"),
+        )
     if kind == POD.kind:
         ended = any("terminated" in (c.get("state") or {}) for c in status.get("containerStatuses") or ())
         return status.get("phase"), ended, (body.get("spec") or {}).get("nodeName")

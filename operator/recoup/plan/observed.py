@@ -6,11 +6,13 @@ catalogue is read after the Jobs and Pods, so that a Job seen as finished has ha
 """
 
 from datetime import datetime
+from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
 from msgspec import Struct
 
+from recoup.api.hooks import HookResult
 from recoup.plan.actions import Object
 
 
@@ -218,6 +220,26 @@ class Ticket(Struct, frozen=True):
     ticket: str
 
 
+class HookState(StrEnum):
+    PREPARING = "Preparing"
+    FROZEN = "Frozen"
+    """The pre hooks succeeded, and the post hooks wait for their word."""
+    ENDED = "Ended"
+
+
+class HookSession(Struct, frozen=True, kw_only=True):
+    """The hooks of one run as this process runs them. refused: the run is to fail. closing: the post hooks are about to run, or run.
+
+    released: the post hooks ran at the planner's word, and not because the freeze limit was reached.
+    """
+
+    state: HookState
+    results: tuple[HookResult, ...] = ()
+    refused: bool = False
+    closing: bool = False
+    released: bool = False
+
+
 class Seat(Struct, frozen=True, kw_only=True):
     """Whether a mover may be started now (plan/budgets.py). message: what it waits for; full: hostnames of nodes that take no more."""
 
@@ -249,6 +271,7 @@ class SnapshotObserved(Struct, frozen=True, kw_only=True):
     warnings: by uid, the message of the newest Warning Event about a Pod, PVC or VolumeSnapshot among the children.
     failures: the last API error per object of this owner, dropped once the write succeeded.
     seats: by PVC uid, for every mover that snapshot_volume.seats_wanted(observed) names; None while that is being found out.
+    hooks: the run's hooks as this process, `holder`, runs them; None if it does not. blocked_by: plan/hooks.py says what it is.
     waiting_snapshots: how many volumes of the namespace's other runs were captured and wait for a mover; 0 if nothing is to be captured.
     """
 
@@ -274,6 +297,9 @@ class SnapshotObserved(Struct, frozen=True, kw_only=True):
     failures: dict[FailureKey, ApiFailure] = {}
     seats: dict[str, Seat] | None = None
     waiting_snapshots: int = 0
+    hooks: HookSession | None = None
+    holder: str = ""
+    blocked_by: str = ""
 
 
 class RestoreObserved(Struct, frozen=True, kw_only=True):

@@ -8,7 +8,9 @@ from recoup.plan.actions import Object
 from recoup.plan.observed import ClaimRecord, SnapshotObserved, Ticket
 
 
-def write_run(observed: SnapshotObserved, *, ticket: Ticket, source: ClaimRecord, expected: tuple[str, ...], captured_at: int) -> str:
+def write_run(
+    observed: SnapshotObserved, *, ticket: Ticket, source: ClaimRecord, expected: tuple[str, ...], captured_at: int, consistency: str
+) -> str:
     """The JSON text of one volume's run file."""
     snapshot = decode(BackupSnapshot, observed.snapshot)
     known = {field: value for field, value in msgspec.to_builtins(source).items() if value is not None}
@@ -21,7 +23,7 @@ def write_run(observed: SnapshotObserved, *, ticket: Ticket, source: ClaimRecord
         "snapshotUid": snapshot.metadata.uid,
         "snapshot": snapshot.metadata.name,
         "volumesExpected": list(expected),
-        "consistency": "CrashConsistent",
+        "consistency": consistency,
         "capturedAt": captured_at,
         "source": {"clusterUid": observed.around.cluster_uid} | known,
     }

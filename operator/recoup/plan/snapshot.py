@@ -18,6 +18,7 @@ from recoup.plan.actions import Action, Delete, Object, Plan
 from recoup.plan.budgets import Request
 from recoup.plan.capture import Terms, release
 from recoup.plan.copies import renew_copies
+from recoup.plan.hooks import HOOKS_POLL, Around, Order, Window, open_window
 from recoup.plan.keeping import is_forgotten, renew_keeping
 from recoup.plan.objects.identity import Owner
 from recoup.plan.observed import SnapshotObserved
@@ -25,11 +26,11 @@ from recoup.plan.outcome import is_passing, note_outcome
 from recoup.plan.refusals import admit
 from recoup.plan.snapshot_resolve import home_vault, location_name, resolve_run, vault_of
 from recoup.plan.snapshot_status import ORDINARY, describe_run, is_over, refused_status
-from recoup.plan.snapshot_volume import Run, needs_catalogue, seats_wanted, step_volume
+from recoup.plan.snapshot_volume import FINAL, Run, needs_catalogue, seats_wanted, step_volume
 from recoup.plan.vault_keys import drop_finished_keys_jobs
-from recoup.plan.volume_view import VolumeView, view_volume
+from recoup.plan.volume_view import VolumeView, measure_skew, view_volume
 
-__all__ = ["is_at_rest", "location_name", "movers_wanted", "plan_snapshot", "vault_of", "wants_catalogue"]
+__all__ = ["hooks_ordered", "is_at_rest", "location_name", "movers_wanted", "plan_snapshot", "vault_of", "wants_catalogue"]
 
 
 def is_at_rest(snapshot: Object) -> bool:
@@ -49,7 +50,36 @@ def movers_wanted(observed: SnapshotObserved, now: datetime) -> tuple[Request, .
     snapshot = decode(BackupSnapshot, observed.snapshot)
     if snapshot.status.run is None or snapshot.metadata.deletion_timestamp is not None:
         return ()
-    return seats_wanted(_views(observed, snapshot), observed, _run(observed, snapshot, now))
+    views = _views(observed, snapshot)
+    run = msgspec.structs.replace(_run(observed, snapshot, now), window=_window(observed, snapshot, views, now))
+    return seats_wanted(views, observed, run)
+
+
+def hooks_ordered(observed: SnapshotObserved, now: datetime) -> Order | None:
+    """What controller/hooks.py is to do before this look goes on; `observed` is complete but for seats, and has the session as it is."""
+    snapshot = decode(BackupSnapshot, observed.snapshot)
+    if snapshot.status.run is None or snapshot.metadata.deletion_timestamp is not None:
+        return None
+    return _window(observed, snapshot, _views(observed, snapshot), now).order
+
+
+def _window(observed: SnapshotObserved, snapshot: BackupSnapshot, views: list[VolumeView], now: datetime) -> Window:
+    status = snapshot.status
+    assert status.run is not None
+    around = Around(
+        begun=bool(observed.children),
+        settled=all(view.is_cut() or view.known.state in FINAL for view in views),
+        holds=snapshot.spec.cancel or _is_held(observed) or all(view.known.state in FINAL for view in views),
+        blocked=observed.blocked_by,
+        me=observed.holder,
+        now=now,
+    )
+    return open_window(status.hooks, status.run.hooks, observed.hooks, around)
+
+
+def _is_held(observed: SnapshotObserved) -> bool:
+    """It is not to be captured yet, because too much of the namespace waits for movers."""
+    return not observed.children and observed.waiting_snapshots >= observed.around.limits.waiting_snapshots
 
 
 def plan_snapshot(observed: SnapshotObserved, now: datetime) -> Plan:
@@ -88,17 +118,22 @@ def _plan_run(observed: SnapshotObserved, snapshot: BackupSnapshot, now: datetim
     if before.completed_at is not None and not observed.children and is_forgotten(before, observed.catalogues):
         metadata = snapshot.metadata
         return Plan(actions=(Delete(API_VERSION, KIND, metadata.namespace, metadata.name, metadata.uid),))
-    run = _run(observed, snapshot, now)
     views = _views(observed, snapshot)
+    window = _window(observed, snapshot, views, now)
+    run = msgspec.structs.replace(_run(observed, snapshot, now), window=window)
     steps = [step_volume(view, observed, run) for view in views]
-    settled = msgspec.structs.replace(before, volumes=tuple(step.known for step in steps))
+    volumes = tuple(step.known for step in steps)
+    settled = msgspec.structs.replace(before, volumes=volumes, hooks=window.status, skew=before.skew or measure_skew(views))
     cleaning = any(view.children() for view in views)
     status = _described(observed, snapshot, settled, now, cleaning=cleaning)
     actions: list[Action] = [*drop_finished_keys_jobs(observed), *(action for step in steps for action in step.actions)]
     again = [step.again for step in steps if step.again is not None]
+    hooks_moved = before.hooks != window.status
+    if window.status is not None and window.status.ended_at is None:
+        again.append(0.0 if hooks_moved else HOOKS_POLL)  # they begin when this is written
     return Plan(
         actions=tuple(actions),
-        status=None if is_passing(before, status, acting=bool(actions)) else encode(status),
+        status=None if not hooks_moved and is_passing(before, status, acting=bool(actions)) else encode(status),
         events=note_outcome(before.conditions, status.conditions, ordinary=ORDINARY),
         requeue_after=min(again, default=None),
     )

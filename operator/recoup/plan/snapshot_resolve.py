@@ -138,6 +138,7 @@ def _settle(observed: SnapshotObserved, policy: BackupPolicy, location: BackupLo
             volume_snapshot_class_name=policy.spec.capture.volume_snapshot_class_name,
             exclude=policy.spec.files.exclude,
             mover=policy.spec.mover,
+            hooks=policy.spec.hooks,
         ),
         started_at=now.replace(microsecond=0),
         volumes=tuple(sorted([*selected, *absent], key=lambda volume: volume.persistent_volume_claim)),

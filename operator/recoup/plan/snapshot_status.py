@@ -27,6 +27,7 @@ from recoup.api.durations import to_duration
 from recoup.api.quantities import to_quantity
 from recoup.plan.access import Refusal
 from recoup.plan.copies import count_copies, judge_replicated, settle_copies
+from recoup.plan.hooks import RUNNING_HOOKS, with_hooks
 from recoup.plan.outcome import CLEANING_IS_QUIET
 from recoup.plan.verified_copies import judge_verified_copies, last_verified
 
@@ -39,6 +40,7 @@ ORDINARY = frozenset(
         "Starting",
         "Waiting",
         WAITING_FOR_SEAT,
+        RUNNING_HOOKS,
         "Capturing",
         "Uploading",
         "MakingKeys",
@@ -53,8 +55,9 @@ _SHOWN = 8
 
 
 def is_over(status: BackupSnapshotStatus) -> bool:
-    """Every volume has its outcome."""
-    return status.run is not None and all(volume.state in _FINAL for volume in status.volumes)
+    """Every volume has its outcome, and no hook is owed."""
+    owed = status.hooks is not None and status.hooks.ended_at is None
+    return status.run is not None and not owed and all(volume.state in _FINAL for volume in status.volumes)
 
 
 def refused_status(status: BackupSnapshotStatus, refusal: Refusal, *, final: bool, now: datetime, generation: int) -> BackupSnapshotStatus:
@@ -75,6 +78,7 @@ def describe_run(status: BackupSnapshotStatus, *, namespace: str, now: datetime,
     completed = status.completed_at or (now.replace(microsecond=0) if over else None)
     status = msgspec.structs.replace(status, completed_at=completed, copies=settle_copies(status, completed))
     conditions = _conditions(status, namespace=namespace, now=now, generation=generation)
+    conditions = with_hooks(conditions, status.hooks, now=now, generation=generation)
     if over and cleaning and completed is not None and now - completed >= CLEANING_IS_QUIET:
         message = "the run is over, and its volume snapshots, volumes and Jobs are being removed"
         conditions = set_condition(conditions, RECONCILING, True, "CleaningUp", message, now=now, generation=generation)
@@ -120,8 +124,9 @@ def _reason(volumes: tuple[SnapshotVolume, ...]) -> str:
     troubled = [volume.reason for volume in volumes if volume.state not in _FINAL and volume.reason and volume.reason not in ORDINARY]
     if troubled:
         return troubled[0]
-    if any(volume.reason == WAITING_FOR_SEAT for volume in volumes):
-        return WAITING_FOR_SEAT
+    for reason in (RUNNING_HOOKS, WAITING_FOR_SEAT):
+        if any(volume.reason == reason for volume in volumes):
+            return reason
     return "Capturing" if any(volume.state in _BEFORE_CAPTURE for volume in volumes) else "Uploading"
 
 

@@ -19,6 +19,7 @@ from recoup.plan.actions import Action, Create
 from recoup.plan.binding import is_about_to_bind
 from recoup.plan.budgets import Request
 from recoup.plan.capture import Terms, continue_handover, release
+from recoup.plan.hooks import RUNNING_HOOKS, Window
 from recoup.plan.movers import (
     MAX_ATTEMPTS,
     STALL_LIMIT,
@@ -80,6 +81,7 @@ class Run(Struct, frozen=True, kw_only=True):
     cancel: bool
     captures: bool
     expected: tuple[str, ...]
+    window: Window = Window()
 
 
 def step_volume(view: VolumeView, observed: SnapshotObserved, run: Run) -> Step:
@@ -162,12 +164,19 @@ def _start(view: VolumeView, observed: SnapshotObserved, run: Run, attempt: int)
         return _fail(view, "VaultMismatch", f"{message}; create another BackupSnapshot")
     if not run.captures and observed.waiting_snapshots >= observed.around.limits.waiting_snapshots:
         return Step(_line(view, VolumeState.WAITING, WAITING_FOR_SEAT, _held(observed, run)), again=_SEAT_POLL)
+    window = run.window
+    if not view.children() and not window.capture:
+        return Step(_line(view, VolumeState.WAITING, RUNNING_HOOKS, window.waits), again=_POLL)
+    if not view.children() and window.refusal is not None:
+        return _fail(view, window.refusal.reason, window.refusal.message)
     handover = continue_handover(view, observed, run.terms)
     if handover.refusal is not None:
         return _fail(view, handover.refusal.reason, handover.refusal.message)
     if not handover.ready:
         state = VolumeState.CAPTURING if handover.reason is None or view.children() else VolumeState.WAITING
         return Step(_line(view, state, handover.reason, handover.waits), handover.actions, _AWAITED if handover.actions else _POLL)
+    if not window.movers:
+        return Step(_line(view, VolumeState.CAPTURING, RUNNING_HOOKS, window.waits), handover.after, _POLL)
     request = _request(view, run, attempt)
     seat = (observed.seats or {}).get(view.known.uid, _NOT_ASKED)
     if not seat.granted:
@@ -189,7 +198,14 @@ def _start(view: VolumeView, observed: SnapshotObserved, run: Run, attempt: int)
         volume_uid=view.known.uid,
         attempt=attempt,
         vault=run.vault,
-        run=write_run(observed, ticket=ticket, source=record, expected=run.expected, captured_at=view.captured_nanoseconds()),
+        run=write_run(
+            observed,
+            ticket=ticket,
+            source=record,
+            expected=run.expected,
+            captured_at=view.captured_nanoseconds(),
+            consistency=window.guarantee,
+        ),
         claim=view.name,
         volume_mode=record.volume_mode,
         exclude=run.resolved.exclude,

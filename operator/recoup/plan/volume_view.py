@@ -3,6 +3,7 @@
 Only looks things up by name, label and reference; capture.py and snapshot.py decide what follows.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -56,6 +57,11 @@ class VolumeView(Struct, frozen=True, kw_only=True):
         """The same as a time for the status, which keeps it."""
         stamp = self.captured_nanoseconds()
         return self.known.captured_at or (datetime.fromtimestamp(stamp // 1_000_000_000, UTC) if stamp else None)
+
+    def is_cut(self) -> bool:
+        """The storage has taken its snapshot: what is written from now on is not in it."""
+        ready = ((self.tenant_snapshot or {}).get("status") or {}).get("readyToUse")
+        return bool(ready) or self.captured_at() is not None or self.static_content is not None or self.movers_claim is not None
 
     def children(self) -> list[Object]:
         """Everything of ours that still exists for this volume."""
@@ -171,3 +177,15 @@ def _bound_content(children: tuple[Object, ...], snapshot: Object | None) -> Obj
 def _volume_of(observed: SnapshotObserved, claim: Object | None) -> Object | None:
     bound = ((claim or {}).get("spec") or {}).get("volumeName")
     return next((volume for volume in observed.volumes if bound and volume["metadata"]["name"] == bound), None)
+
+
+def measure_skew(views: Sequence[VolumeView]) -> str | None:
+    """The time between the first and the last volume's capture, by the storage's own clock, such as `120ms` or `3.4s`.
+
+    None as long as one is not captured, and for a single volume.
+    """
+    stamps = [view.captured_nanoseconds() for view in views]
+    if len(stamps) < 2 or not all(stamps):
+        return None
+    milliseconds = (max(stamps) - min(stamps)) // 1_000_000
+    return f"{milliseconds}ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f}s"

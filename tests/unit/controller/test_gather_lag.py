@@ -12,6 +12,7 @@ from recoup.controller.catalogues import Catalogues
 from recoup.controller.gather import Reader
 from recoup.controller.gather_restore import RestoreReconciler
 from recoup.controller.gather_snapshot import SnapshotReconciler
+from recoup.controller.hooks import HookRunner
 from recoup.controller.ledger import FailureLedger
 from recoup.controller.resources import JOB, POD, PV, PVC, RESTORE, SNAPSHOT, VOLUME_SNAPSHOT, VOLUME_SNAPSHOT_CONTENT
 from recoup.controller.seats import Seats
@@ -20,6 +21,7 @@ from tests.faults.driver import (
     RESTORE_KEY,
     SNAPSHOT_KEY,
     BucketView,
+    NoExec,
     backed_up,
     incident,
     restore_status,
@@ -54,7 +56,8 @@ def test_no_second_snapshot_is_taken_because_the_first_was_handed_over_unheard_o
         volume["state"] = "Capturing"
     reader = reader_that_has_heard_of(world, *known)
     seats = Seats(reader, AROUND.limits, clock=lambda: 0.0, wake=lambda _key: None)
-    reconciler = SnapshotReconciler(reader, cast("Catalogues", BucketView(world)), FailureLedger(), seats)
+    hooks = HookRunner(reader.kube, NoExec(), identity="test", clock=lambda: 0.0, wake=lambda _key: None)
+    reconciler = SnapshotReconciler(reader, cast("Catalogues", BucketView(world)), FailureLedger(), seats, hooks)
     observed = reconciler.observe(run, world.now)
     assert {"VolumeSnapshotContent", "PersistentVolumeClaim"} <= {child["kind"] for child in observed.children}
     made = [action.kind for action in reconciler.plan(observed, world.now).actions if action.namespace == "shop"]
@@ -99,7 +102,8 @@ def test_a_mover_that_ended_or_must_be_there_is_asked_for(unheard: str) -> None:
     kinds = {"PersistentVolumeClaim", "VolumeSnapshot", "VolumeSnapshotContent", "Job", "Pod"} - {unheard}
     reader = reader_that_has_heard_of(world, *kinds)
     seats = Seats(reader, AROUND.limits, clock=lambda: 0.0, wake=lambda _key: None)
-    reconciler = SnapshotReconciler(reader, cast("Catalogues", BucketView(world)), FailureLedger(), seats)
+    hooks = HookRunner(reader.kube, NoExec(), identity="test", clock=lambda: 0.0, wake=lambda _key: None)
+    reconciler = SnapshotReconciler(reader, cast("Catalogues", BucketView(world)), FailureLedger(), seats, hooks)
     observed = reconciler.observe(run, world.now)
     assert {"Job", "Pod"} <= {child["kind"] for child in observed.children}
     assert reconciler.plan(observed, world.now).status["volumes"][0]["reason"] == "KeyUnavailable"  # type: ignore[index]
