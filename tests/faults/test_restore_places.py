@@ -1,6 +1,6 @@
 """A restore whose home is away reads a copy, judged by the rights of the home; crash prefixes end the same.
 
-With the loop of `_read_somewhere` cut after its first location, every test here but the last two waits for the home for ever.
+With the loop of `_read_somewhere` cut after its first location, eight of the twelve fail: no test that needs the copy comes to rest.
 """
 
 from __future__ import annotations
