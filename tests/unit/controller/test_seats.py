@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from recoup.controller.gather import Reader
 from recoup.controller.resources import JOB, POD, VOLUME_SNAPSHOT, Key
 from recoup.controller.seats import LONGEST_LOOK, OFFERED_FOR, Seats
-from recoup.plan.budgets import Request
-from recoup.plan.observed import MoverLimits, Surroundings
+from recoup.plan.budgets import Request, share_seats
+from recoup.plan.observed import MoverLimits, Seat, Surroundings
 from tests.fakes.memory_kube import MemoryKube
 
 Object = dict[str, Any]
@@ -73,13 +76,24 @@ def test_a_seat_is_kept_until_the_job_is_seen_and_freed_when_it_ends() -> None:
     assert house.ask("two", "data") == ["data"]
 
 
-def test_looks_at_the_same_time_count_each_other() -> None:
+def slowly(decide: Callable[..., dict[str, Seat]]) -> Callable[..., dict[str, Seat]]:
+    """Between reading who works and the decision others come in, if they can."""
+
+    def wait(*given: Any) -> dict[str, Seat]:
+        threading.Event().wait(0.005)
+        return decide(*given)
+
+    return wait
+
+
+def test_looks_at_the_same_time_count_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forty runs ask at once from as many threads as there are workers; three may start, and three do.
 
     Shown to fail with the lock taken out of `ask`.
     """
     house = House()
     gate = threading.Barrier(8)
+    monkeypatch.setattr("recoup.controller.seats.share_seats", slowly(share_seats))
 
     def look(number: int) -> list[str]:
         if number < 8:
