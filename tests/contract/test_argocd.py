@@ -18,7 +18,8 @@ from msgspec import structs
 from recoup.plan.actions import Create
 from recoup.plan.objects.claims import ClaimShape, build_target_claim
 from recoup.plan.objects.identity import Owner
-from recoup.plan.policy import PolicyObserved, plan_policy
+from recoup.plan.policy import plan_policy
+from recoup.plan.policy_observed import PolicyObserved
 from tests.cluster.programs import program
 from tests.unit.plan.examples import AROUND, CREATED, claim, condition, ended, location, namespace, policy, snapshot
 

@@ -23,7 +23,9 @@ from recoup.controller.resources import LOCATION, RESTORE, SNAPSHOT
 from recoup.plan.actions import Plan
 from recoup.plan.forgetting import needs_points
 from recoup.plan.observed import ApiFailure, Catalogue
-from recoup.plan.policy import PolicyObserved, plan_policy, wants_catalogues
+from recoup.plan.policy import plan_policy
+from recoup.plan.policy_observed import PolicyObserved
+from recoup.plan.policy_upkeep import wants_catalogues
 from recoup.plan.snapshot_resolve import home_vault
 from recoup.plan.views import is_foreign
 

@@ -7,7 +7,7 @@ deletes anything: neither a policy that changes nor one that goes takes a recove
 from datetime import datetime, timedelta
 from typing import Any
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from recoup.api.backuplocation import CONFORMANT, REACHABLE, BackupLocation
 from recoup.api.backuppolicy import KIND, BackupPolicy, BackupPolicyStatus, Coverage, LastSuccess
@@ -20,73 +20,22 @@ from recoup.api.objects import API_VERSION, decode, encode
 from recoup.errors import Invalid
 from recoup.plan.access import Refusal, check_namespace
 from recoup.plan.actions import Create, Object, Plan
-from recoup.plan.checks import Checks, judge_checks, plan_checks
 from recoup.plan.conditions import transition_notes
-from recoup.plan.forgetting import Asked, VaultHere, ask_retention, judge_retention, needs_points, told_retention
 from recoup.plan.ledger import SUSPENDED, Before, Ledger, Obstacles, Timetable, keep_ledger, ran, with_run
-from recoup.plan.observed import ApiFailure, Catalogue, FailureKey, Progress, Surroundings
 from recoup.plan.policy_conditions import Judged, judge_policy
+from recoup.plan.policy_observed import PolicyObserved
+from recoup.plan.policy_upkeep import keep_vault
 from recoup.plan.protection import judge_rpo, newest_points, next_point
 from recoup.plan.refusals import Admitted, admit
-from recoup.plan.replicas import judge_replicas
-from recoup.plan.replication import Places, replication_tasks
 from recoup.plan.schedule import deadline_of, delay_of, describe, read_schedule
 from recoup.plan.selection import select_claims
-from recoup.plan.upkeep import Upkeep, UpkeepObserved, plan_upkeep
 from recoup.plan.vault_keys import KeysStep, drop_finished_keys_jobs, provide_keys
-from recoup.plan.verification import Vault
 
 _POLL = 30.0
 """Seconds between looks while a due slot is held up: no event tells a policy that its obstacle is gone."""
 
 _POLL_IDLE = 120.0
 """The same while none is due, so that the conditions are not wrong for long."""
-
-
-class PolicyObserved(Struct, frozen=True, kw_only=True):
-    """All that decides the next step of one BackupPolicy.
-
-    policy: the BackupPolicy, fresh. namespace: its Namespace, or None if it is gone.
-    location: the BackupLocation that spec.locations[0] names, or None. locations: all that spec.locations names and that exist, by name.
-    snapshots: every BackupSnapshot of the namespace whose spec.policyRef names this policy.
-    claims: every PVC of the namespace.
-    vault: the namespace's vault at its home. vault_ready, keys_jobs: as in SnapshotObserved.
-    maintenance_ready: the keys Job handed out what retention works with; looked at where needs_points says so.
-    upkeep_jobs: Jobs and Pods of the upkeep of this namespace's vaults, whichever policy asked for them.
-    catalogues, catalogue_failures: by location, of `vault`, where wants_catalogues says so.
-    progress: by Pod name. warnings: by uid, the newest Warning Event about one of these Pods.
-    restores: every RestoreRequest of the namespace: one that met damage has it looked for and healed, one that went well took its time.
-    storage_classes: all, where drills are asked for.
-    failures: the last API error per object of this owner, dropped once the write succeeded.
-    """
-
-    policy: Object
-    around: Surroundings
-    namespace: Object | None = None
-    location: Object | None = None
-    locations: dict[str, Object] = {}
-    snapshots: tuple[Object, ...] = ()
-    claims: tuple[Object, ...] = ()
-    vault: str | None = None
-    vault_ready: bool = False
-    maintenance_ready: bool = True
-    keys_jobs: tuple[Object, ...] = ()
-    upkeep_jobs: tuple[Object, ...] = ()
-    catalogues: dict[str, Catalogue] = {}
-    catalogue_failures: dict[str, ApiFailure] = {}
-    progress: dict[str, Progress] = {}
-    warnings: dict[str, str] = {}
-    restores: tuple[Object, ...] = ()
-    storage_classes: tuple[Object, ...] = ()
-    failures: dict[FailureKey, ApiFailure] = {}
-
-
-def wants_catalogues(observed: PolicyObserved) -> bool:
-    """Whether this look needs the vault's recovery points at the policy's locations; `observed` is complete but for them."""
-    if not observed.vault_ready:
-        return False
-    spec = observed.policy["spec"]
-    return len(observed.locations) > 1 or "verification" in spec or needs_points(observed.policy, observed.snapshots)
 
 
 def plan_policy(observed: PolicyObserved, now: datetime) -> Plan:
@@ -126,24 +75,14 @@ def plan_policy(observed: PolicyObserved, now: datetime) -> Plan:
     volumes = newest_points(policy, selected, snapshots)
     rpo = judge_rpo(policy, status.conditions, volumes, selected, next_point(policy, snapshots, ledger, now), now)
     status = structs.replace(status, conditions=rpo.conditions, rpo=rpo.state, volumes=volumes)
-    places = _places(policy, observed)
-    checks = _check(policy, location, observed, now)
-    retention = _ask_retention(policy, observed, snapshots, keys, now)
-    upkeep = _keep_up(policy, observed, _Wanted(places, checks, retention), now)
-    standing = judge_replicas(policy, status.conditions, places, upkeep.states, snapshots, now)
-    status = structs.replace(status, conditions=standing.conditions, copies=standing.copies, replication=standing.replication)
-    checked = judge_checks(policy, status, checks, upkeep.states, observed.restores, now)
-    status = checked.status
-    lines = told_retention(retention, upkeep.states)
-    conditions = judge_retention(policy, status.conditions, retention, lines, upkeep.states, now)
-    status = structs.replace(status, conditions=conditions, retention=lines)
-    notes = (*transition_notes(policy.status.conditions, status.conditions), *checked.events)
+    kept = keep_vault(policy, location, observed, snapshots, keys, status, now)
+    notes = (*transition_notes(policy.status.conditions, kept.status.conditions), *kept.events)
     made = keys.actions if keys is not None else drop_finished_keys_jobs(observed)
-    changes_at = min((at for at in (rpo.changes_at, checked.changes_at, retention.next_at) if at is not None), default=None)
-    waits = (admitted.again or _again(ledger, status, changes_at, now), keys.again if keys else None, upkeep.again)
+    changes_at = min((at for at in (rpo.changes_at, kept.changes_at) if at is not None), default=None)
+    waits = (admitted.again or _again(ledger, kept.status, changes_at, now), keys.again if keys else None, kept.again)
     return Plan(
-        actions=(*admitted.actions, *admit(made, observed.failures, now).actions, *upkeep.actions),
-        status=encode(status),
+        actions=(*admitted.actions, *admit(made, observed.failures, now).actions, *kept.actions),
+        status=encode(kept.status),
         events=notes,
         requeue_after=min((wait for wait in waits if wait is not None), default=None),
     )
@@ -196,79 +135,6 @@ def _provide_keys(policy: BackupPolicy, location: BackupLocation | None, observe
     assert observed.namespace is not None
     namespace = observed.namespace["metadata"]
     return provide_keys(observed, location, vault=observed.vault, namespace=namespace["name"], namespace_uid=namespace["uid"], now=now)
-
-
-def _check(policy: BackupPolicy, location: BackupLocation | None, observed: PolicyObserved, now: datetime) -> Checks:
-    vault = None
-    if location is not None and observed.vault is not None and observed.vault_ready:
-        vault = Vault(
-            id=observed.vault, namespace=policy.metadata.namespace or "", around=observed.around, keys=location.spec.encryption.keys
-        )
-    locations = {name: decode(BackupLocation, found) for name, found in observed.locations.items()}
-    return plan_checks(policy, locations, observed.catalogues, vault, observed.restores, observed.storage_classes, now)
-
-
-def _places(policy: BackupPolicy, observed: PolicyObserved) -> Places:
-    namespace = (observed.namespace or {})["metadata"]
-    return Places(
-        names=tuple(item.name for item in policy.spec.locations),
-        vault=observed.vault or "",
-        namespace=namespace["name"],
-        namespace_labels=namespace.get("labels") or {},
-        locations={name: decode(BackupLocation, found) for name, found in observed.locations.items()},
-        catalogues=observed.catalogues,
-        failures=observed.catalogue_failures,
-    )
-
-
-def _ask_retention(
-    policy: BackupPolicy, observed: PolicyObserved, snapshots: tuple[BackupSnapshot, ...], keys: KeysStep | None, now: datetime
-) -> Asked:
-    """What retention wants of the vault at each location: nothing while its keys are not there, which is told."""
-    if observed.vault is None or not observed.vault_ready:
-        return Asked(lines=policy.status.retention)
-    if not observed.maintenance_ready:
-        told = Refusal(keys.reason, keys.message) if keys else Refusal("MakingKeys", "the keys that retention needs are not handed out yet")
-        return Asked(lines=policy.status.retention, waits={policy.spec.home: told})
-    vaults = [
-        VaultHere(
-            id=observed.vault,
-            namespace=policy.metadata.namespace or "",
-            around=observed.around,
-            location=decode(BackupLocation, location),
-            catalogue=observed.catalogues.get(name),
-            failure=observed.catalogue_failures.get(name),
-        )
-        for name, location in observed.locations.items()
-    ]
-    return ask_retention(policy, snapshots, vaults, now)
-
-
-class _Wanted(Struct, frozen=True):
-    """What the parts of a policy want done of its vault."""
-
-    places: Places
-    checks: Checks
-    retention: Asked
-
-
-def _keep_up(policy: BackupPolicy, observed: PolicyObserved, asked: _Wanted, now: datetime) -> Upkeep:
-    """What the vault needs besides backups, in order of importance."""
-    if observed.vault is None or not observed.vault_ready:
-        return Upkeep()
-    places, checks, retention = asked.places, asked.checks, asked.retention
-    copies = replication_tasks(places, observed.around)
-    wanted = [*checks.heals, *retention.pins, *copies, *retention.forgets, *checks.looks, *retention.prunes, *checks.drills]
-    around = UpkeepObserved(
-        vault=observed.vault,
-        policy=policy.metadata.uid,
-        locations=tuple(places.locations.values()),
-        things=observed.upkeep_jobs,
-        progress=observed.progress,
-        warnings=observed.warnings,
-        failures=observed.failures,
-    )
-    return plan_upkeep(wanted, around, now)
 
 
 def _before(policy: BackupPolicy) -> Before:

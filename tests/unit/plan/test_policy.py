@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from recoup.api.backuppolicy import Schedule
 from recoup.plan.actions import Create, Plan
 from recoup.plan.observed import ApiFailure
-from recoup.plan.policy import PolicyObserved, plan_policy
+from recoup.plan.policy import plan_policy
+from recoup.plan.policy_observed import PolicyObserved
 from recoup.plan.schedule import delay_of, read_schedule, slots_between
 from tests.unit.plan.examples import AROUND, CREATED, Object, claim, condition, ended, location, namespace, policy, snapshot, text
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recoup.plan.actions import Plan
-from recoup.plan.policy import PolicyObserved, plan_policy
+from recoup.plan.policy import plan_policy
+from recoup.plan.policy_observed import PolicyObserved
 from tests.unit.plan.examples import AROUND, CREATED, Object, claim, ended, location, namespace, policy, snapshot, text
 
 RPO: Object = {"rpo": "4h"}

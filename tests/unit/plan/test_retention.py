@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from recoup.plan.actions import Create, Plan
 from recoup.plan.forgetting import needs_points
 from recoup.plan.observed import ApiFailure, Catalogue, ClaimRecord, Garbage, Point
-from recoup.plan.policy import PolicyObserved, plan_policy, wants_catalogues
+from recoup.plan.policy import plan_policy
+from recoup.plan.policy_observed import PolicyObserved
+from recoup.plan.policy_upkeep import wants_catalogues
 from recoup.retention import Candidate, Rules, decide
 from tests.unit.plan.examples import AROUND, CREATED, Object, claim, location, namespace, policy, snapshot, text
 

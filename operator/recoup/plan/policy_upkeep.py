@@ -1,0 +1,142 @@
+"""What a policy has done for its vault besides backups: copies, verification, drills, retention; and what its status says of them.
+
+Each part says what it wants and judges what became of it; here they are put in order of importance for the upkeep Jobs.
+"""
+
+from datetime import datetime
+
+from msgspec import Struct, structs
+
+from recoup.api.backuplocation import BackupLocation
+from recoup.api.backuppolicy import BackupPolicy, BackupPolicyStatus
+from recoup.api.backupsnapshot import BackupSnapshot
+from recoup.api.objects import decode
+from recoup.plan.access import Refusal
+from recoup.plan.actions import Action, EventNote
+from recoup.plan.checks import Checks, judge_checks, plan_checks
+from recoup.plan.forgetting import Asked, VaultHere, ask_retention, judge_retention, needs_points, told_retention
+from recoup.plan.policy_observed import PolicyObserved
+from recoup.plan.replicas import judge_replicas
+from recoup.plan.replication import Places, replication_tasks
+from recoup.plan.upkeep import Upkeep, UpkeepObserved, plan_upkeep
+from recoup.plan.vault_keys import KeysStep
+from recoup.plan.verification import Vault
+
+
+class Kept(Struct, frozen=True, kw_only=True):
+    """The status with what upkeep has to say, the writes, and when to look again: at a moment, or in seconds."""
+
+    status: BackupPolicyStatus
+    actions: tuple[Action, ...] = ()
+    events: tuple[EventNote, ...] = ()
+    changes_at: datetime | None = None
+    again: float | None = None
+
+
+def wants_catalogues(observed: PolicyObserved) -> bool:
+    """Whether this look needs the vault's recovery points at the policy's locations; `observed` is complete but for them."""
+    if not observed.vault_ready:
+        return False
+    spec = observed.policy["spec"]
+    return len(observed.locations) > 1 or "verification" in spec or needs_points(observed.policy, observed.snapshots)
+
+
+def keep_vault(
+    policy: BackupPolicy,
+    location: BackupLocation | None,
+    observed: PolicyObserved,
+    snapshots: tuple[BackupSnapshot, ...],
+    keys: KeysStep | None,
+    status: BackupPolicyStatus,
+    now: datetime,
+) -> Kept:
+    """The next step of the policy's upkeep. `status`: with what runs have to say."""
+    places = _places(policy, observed)
+    checks = _check(policy, location, observed, now)
+    retention = _ask_retention(policy, observed, snapshots, keys, now)
+    upkeep = _keep_up(policy, observed, _Wanted(places, checks, retention), now)
+    standing = judge_replicas(policy, status.conditions, places, upkeep.states, snapshots, now)
+    status = structs.replace(status, conditions=standing.conditions, copies=standing.copies, replication=standing.replication)
+    checked = judge_checks(policy, status, checks, upkeep.states, observed.restores, now)
+    lines = told_retention(retention, upkeep.states)
+    conditions = judge_retention(policy, checked.status.conditions, retention, lines, upkeep.states, now)
+    return Kept(
+        status=structs.replace(checked.status, conditions=conditions, retention=lines),
+        actions=upkeep.actions,
+        events=tuple(checked.events),
+        changes_at=min((at for at in (checked.changes_at, retention.next_at) if at is not None), default=None),
+        again=upkeep.again,
+    )
+
+
+def _check(policy: BackupPolicy, location: BackupLocation | None, observed: PolicyObserved, now: datetime) -> Checks:
+    vault = None
+    if location is not None and observed.vault is not None and observed.vault_ready:
+        vault = Vault(
+            id=observed.vault, namespace=policy.metadata.namespace or "", around=observed.around, keys=location.spec.encryption.keys
+        )
+    locations = {name: decode(BackupLocation, found) for name, found in observed.locations.items()}
+    return plan_checks(policy, locations, observed.catalogues, vault, observed.restores, observed.storage_classes, now)
+
+
+def _places(policy: BackupPolicy, observed: PolicyObserved) -> Places:
+    namespace = (observed.namespace or {})["metadata"]
+    return Places(
+        names=tuple(item.name for item in policy.spec.locations),
+        vault=observed.vault or "",
+        namespace=namespace["name"],
+        namespace_labels=namespace.get("labels") or {},
+        locations={name: decode(BackupLocation, found) for name, found in observed.locations.items()},
+        catalogues=observed.catalogues,
+        failures=observed.catalogue_failures,
+    )
+
+
+def _ask_retention(
+    policy: BackupPolicy, observed: PolicyObserved, snapshots: tuple[BackupSnapshot, ...], keys: KeysStep | None, now: datetime
+) -> Asked:
+    """What retention wants of the vault at each location: nothing while its keys are not there, which is told."""
+    if observed.vault is None or not observed.vault_ready:
+        return Asked(lines=policy.status.retention)
+    if not observed.maintenance_ready:
+        told = Refusal(keys.reason, keys.message) if keys else Refusal("MakingKeys", "the keys that retention needs are not handed out yet")
+        return Asked(lines=policy.status.retention, waits={policy.spec.home: told})
+    vaults = [
+        VaultHere(
+            id=observed.vault,
+            namespace=policy.metadata.namespace or "",
+            around=observed.around,
+            location=decode(BackupLocation, location),
+            catalogue=observed.catalogues.get(name),
+            failure=observed.catalogue_failures.get(name),
+        )
+        for name, location in observed.locations.items()
+    ]
+    return ask_retention(policy, snapshots, vaults, now)
+
+
+class _Wanted(Struct, frozen=True):
+    """What the parts of a policy want done of its vault."""
+
+    places: Places
+    checks: Checks
+    retention: Asked
+
+
+def _keep_up(policy: BackupPolicy, observed: PolicyObserved, asked: _Wanted, now: datetime) -> Upkeep:
+    """What the vault needs besides backups, in order of importance."""
+    if observed.vault is None or not observed.vault_ready:
+        return Upkeep()
+    places, checks, retention = asked.places, asked.checks, asked.retention
+    copies = replication_tasks(places, observed.around)
+    wanted = [*checks.heals, *retention.pins, *copies, *retention.forgets, *checks.looks, *retention.prunes, *checks.drills]
+    around = UpkeepObserved(
+        vault=observed.vault,
+        policy=policy.metadata.uid,
+        locations=tuple(places.locations.values()),
+        things=observed.upkeep_jobs,
+        progress=observed.progress,
+        warnings=observed.warnings,
+        failures=observed.failures,
+    )
+    return plan_upkeep(wanted, around, now)
