@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 
 from recoup.engine.evidence import seconds_of
 from recoup.engine.format.names import descriptor_name, digest_of, keyring_name
@@ -106,23 +107,46 @@ def _last_sampled(unlocked: Unlocked, now: float) -> float:
     return last if last < now else now - DAY
 
 
-def _heal(unlocked: Unlocked, check: _Check, healer: Healer, commits: list[Committed], before: LiveSet, findings: Findings) -> LiveSet:
-    """Have damaged objects brought back, and look at them again: `findings` are of the vault as it is then."""
-    damaged = dict(findings.damages)
-    try:
-        healer()
-        findings.healing = "Tried"
-    except RecoupError as error:
-        findings.healing = error.reason
-    unlocked.log.follow()
-    check.distrust(damaged)
+def _heal(unlocked: Unlocked, check: _Check, healer: Healer, commits: list[Committed], live: LiveSet, findings: Findings) -> LiveSet:
+    """Have damaged objects brought back, and look at them again: `findings` are of the vault as it is then.
+
+    A damaged object set hides what it names, so what comes to light behind one that was healed is recorded and healed in turn.
+    """
+    damaged: dict[ObjectRef, object] = {}
+    seen = set(live.objects)
+    while not damaged or not findings.damages.keys() <= damaged.keys():
+        damaged |= findings.damages
+        try:
+            healer()
+            findings.healing = "Tried"
+        except RecoupError as error:
+            findings.healing = error.reason
+        unlocked.log.follow()
+        check.distrust(damaged)
+        live = _look_again(unlocked, check, commits, findings, damaged.keys(), seen)
+        seen |= live.objects.keys()
+        findings.recorded = record_damage(unlocked, findings)
+        if not damaged or findings.healing != "Tried" or findings.recorded:
+            break
+    findings.found_objects, findings.healed = len(damaged), sum(ref not in findings.damages for ref in damaged)
+    return live
+
+
+def _look_again(
+    unlocked: Unlocked,
+    check: _Check,
+    commits: list[Committed],
+    findings: Findings,
+    damaged: AbstractSet[ObjectRef],
+    seen: AbstractSet[ObjectRef],
+) -> LiveSet:
+    """Look at what was damaged, and at what no set named before."""
     again = Findings(findings.level, facts=findings.facts)
-    live = check.all(commits, again, lambda one: one.ref in damaged or one.ref not in before.objects)
+    live = check.all(commits, again, lambda one: one.ref in damaged or one.ref not in seen)
     check_log(unlocked, again)
     findings.log, findings.damages, findings.affected = again.log, again.damages, again.affected
     findings.bytes_read, findings.objects_live = findings.bytes_read + again.bytes_read, again.objects_live
-    findings.objects += sum(one.ref not in before.objects for one in live.objects.values())
-    findings.found_objects, findings.healed = len(damaged), sum(ref not in again.damages for ref in damaged)
+    findings.objects += sum(ref not in seen for ref in live.objects)
     return live
 
 

@@ -176,3 +176,18 @@ def test_the_next_backup_stores_again_what_is_damaged_everywhere(copies: Copies)
     assert newest is not None
     assert (newest.level, newest.damage) == (4, None)
     assert made
+
+
+def test_everything_that_a_location_lost_comes_back_in_one_run_but_what_nobody_has(copies: Copies) -> None:
+    """A damaged object set hides what it names: healing goes on until nothing new comes to light. Found on the cluster."""
+    here, there = copies.directory / "location", copies.directory / "copy"
+    names = sorted(path.relative_to(there) for area in "dmx" for path in there.glob(f"v/*/{area}/*/*"))
+    shared = packs(copies, "copy")[0].relative_to(there)
+    for name in names:
+        flip(here / name)
+    (there / shared).unlink()
+    _, findings = check(copies, 3)
+    assert [damage.name for damage in findings.damages.values()] == [str(shared)]
+    assert (findings.found_objects, findings.healed) == (len(names), len(names) - 1)
+    assert all(affected.paths and not affected.whole and affected.explained for affected in findings.affected)
+    assert check(copies, 1, healing=False)[1].objects == findings.objects
