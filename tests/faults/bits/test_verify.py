@@ -1,6 +1,7 @@
 """Verification at level 3 notices every changed bit, every length, every swap and replay, and names the object.
 
-With the digest's comparison in `ObjectChecker` taken away all tests of objects fail; with the signature's in `LogState` that of the bits of log entries.
+With the digest's comparison in `ObjectChecker` taken away all tests of objects fail; with the signature's in `LogState` that of the bits of
+log entries.
 """
 
 from __future__ import annotations
