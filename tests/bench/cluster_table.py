@@ -54,11 +54,11 @@ OTHERS_MEMORY = "The managers' resident memory: VolSync 55-65 MB, K8up 47-54 MB"
 _HEAD = """{heading}
 
 Made by `python -m tests.bench cluster` on {date}: {files:,} files of d2 (scale {scale}) in a PVC of the local cluster, minio on a
-network of its own; rounds: {rounds}, each in a new namespace. Its policy, with which the keys are made, is applied before the data is written:
-a BackupSnapshot that comes together with its policy waits for the keys, some 2 s more. Seconds from creating the object until it says
-Ready=True; the operator's part is what passes before the mover's process starts and after it ended (of the
-others a single figure where only the sum is known). CPU and peak anonymous memory are the mover's. API requests are those of all
-accounts of Recoup but for the background (Leases, readiness), until everything of the run was removed; S3 requests are everybody's.
+network of its own; rounds: {rounds}, each in a new namespace. Its policy, with which the keys are made, is applied before the
+data is written: a BackupSnapshot that comes together with its policy waits for the keys, some 2 s more. Seconds from creating the object
+until it says Ready=True; the operator's part is what passes before the mover's process starts and after it ended (of the others a
+single figure where only the sum is known). CPU and peak anonymous memory are the mover's. API requests are those of all accounts of
+Recoup but for the background (Leases, readiness), until everything of the run was removed; S3 requests are everybody's.
 Load: the load average of the machine (2 processors) when each run began.
 
 VolSync and K8up were measured elsewhere, on such a machine with the same cluster on 2026-11-23, two runs each, with restic 0.19.1 in
