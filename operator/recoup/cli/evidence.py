@@ -44,21 +44,14 @@ def command(location: Location, keys: KeyOptions, kind: str | None, output: str)
 
 
 def _open(location: Location, keys: KeyOptions) -> Log:
-    from recoup.engine.keys.text import decode_fingerprint
-    from recoup.engine.log.follow import Log
-    from recoup.errors import NotFound
+    from recoup.engine.unlock import find_vault
 
     store = location.open()
     if keys.given:
         return keys.unlock(store).log
     if keys.fingerprint is None:
         raise Usage("say whose evidence it is to be: give a key, or --fingerprint as `recoup init` printed it")
-    vault_id, root = decode_fingerprint(keys.fingerprint)
-    log = Log(store, vault_id, root_public=root)
-    if not log.follow().next_seq:
-        raise NotFound(f"{store.url} holds no vault {vault_id.hex()}", reason="NoVault")
-    log.state.require_identity()
-    return log
+    return find_vault(store, (), fingerprint=keys.fingerprint)
 
 
 def _row(proof: Proof) -> tuple[str, ...]:

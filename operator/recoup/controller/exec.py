@@ -61,7 +61,7 @@ class PodExec:
 
     def start(self, namespace: str, pod: str, container: str, command: Sequence[str]) -> Stream:
         from kubernetes.stream.ws_client import WSClient, get_websocket_url  # noqa: PLC0415  # slow to import, and rarely needed
-        from websocket import WebSocketBadStatusException, WebSocketException, setdefaulttimeout  # noqa: PLC0415
+        from websocket import WebSocketBadStatusException, WebSocketException, setdefaulttimeout  # noqa: PLC0415  # likewise
 
         query = [
             ("container", container),

@@ -52,8 +52,8 @@ def keep_vault(
 ) -> Kept:
     """The next step of the policy's upkeep. `status`: with what runs have to say."""
     places = _places(policy, observed)
-    checks = _check(policy, location, observed, now)
-    retention = _ask_retention(policy, observed, snapshots, keys, now)
+    checks = _check(policy, location, observed, places, now)
+    retention = _ask_retention(policy, observed, places, snapshots, keys, now)
     upkeep = _keep_up(policy, observed, _Wanted(places, checks, retention), now)
     standing = judge_replicas(policy, status.conditions, places, upkeep.states, snapshots, now)
     status = structs.replace(status, conditions=standing.conditions, copies=standing.copies, replication=standing.replication)
@@ -69,14 +69,13 @@ def keep_vault(
     )
 
 
-def _check(policy: BackupPolicy, location: BackupLocation | None, observed: PolicyObserved, now: datetime) -> Checks:
+def _check(policy: BackupPolicy, location: BackupLocation | None, observed: PolicyObserved, places: Places, now: datetime) -> Checks:
     vault = None
     if location is not None and observed.vault is not None and observed.vault_ready:
         vault = Vault(
             id=observed.vault, namespace=policy.metadata.namespace or "", around=observed.around, keys=location.spec.encryption.keys
         )
-    locations = {name: decode(BackupLocation, found) for name, found in observed.locations.items()}
-    return plan_checks(policy, locations, observed.catalogues, vault, observed.restores, observed.storage_classes, now)
+    return plan_checks(policy, places.locations, observed.catalogues, vault, observed.restores, observed.storage_classes, now)
 
 
 def _places(policy: BackupPolicy, observed: PolicyObserved) -> Places:
@@ -93,7 +92,12 @@ def _places(policy: BackupPolicy, observed: PolicyObserved) -> Places:
 
 
 def _ask_retention(
-    policy: BackupPolicy, observed: PolicyObserved, snapshots: tuple[BackupSnapshot, ...], keys: KeysStep | None, now: datetime
+    policy: BackupPolicy,
+    observed: PolicyObserved,
+    places: Places,
+    snapshots: tuple[BackupSnapshot, ...],
+    keys: KeysStep | None,
+    now: datetime,
 ) -> Asked:
     """What retention wants of the vault at each location: nothing while its keys are not there, which is told."""
     if observed.vault is None or not observed.vault_ready:
@@ -106,11 +110,11 @@ def _ask_retention(
             id=observed.vault,
             namespace=policy.metadata.namespace or "",
             around=observed.around,
-            location=decode(BackupLocation, location),
+            location=location,
             catalogue=observed.catalogues.get(name),
             failure=observed.catalogue_failures.get(name),
         )
-        for name, location in observed.locations.items()
+        for name, location in places.locations.items()
     ]
     return ask_retention(policy, snapshots, vaults, now)
 
