@@ -1,4 +1,4 @@
-"""The vectors of docs/format-data.md: the product makes and reads them, and an independent decoder reads the same values."""
+"""The vectors of docs/format-data.md: the product makes and reads them, and read without their types they show the same values."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.msgpack import decode as unpack
 
 from recoup.engine.records import cache, content, manifest, objectset, rows, tree
 from recoup.engine.records import refs as refs_records
-from tests.stranger.msgpack import unpack
 from tests.vectors import make_records
 
 VECTORS = json.loads((Path(__file__).parent / "records.json").read_text())

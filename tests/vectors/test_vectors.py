@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from msgspec.msgpack import decode as unpack
 
 from recoup.engine.descriptor import decode_descriptor, decode_location, reference_to
 from recoup.engine.format.derive import ObjectKeys
@@ -25,7 +26,6 @@ from recoup.engine.keys.keyring import open_keyring
 from recoup.engine.log.points import open_point
 from recoup.engine.log.state import LogState
 from tests.stranger import container, vault
-from tests.stranger.msgpack import unpack
 from tests.vectors import make_vectors
 
 HERE = Path(__file__).parent
@@ -83,10 +83,10 @@ def test_product_and_stranger_open_the_objects(vector: dict[str, Any]) -> None:
     )
     keys = tuple(map(PrivateKey, private)), tuple(map(WrappingKey, wrapping))
     reader = ObjectReader(stored, Opening(data(vector["repo_id"]), data(vector["vault_id"]), Kind(vector["kind"]), *keys), "vector")
-    found = container.read_object(stored, container.Keys.of(private, wrapping))
+    found = container.read_object(stored, container.Keys(private, wrapping))
     expected = [(data(block["id"]), block["kind"], data(block["plain"])) for block in vector["blocks"]]
     assert [(entry.id, entry.kind, bytes(reader.read(number))) for number, entry in enumerate(reader.table[:-1])] == expected
-    assert [(block.id, block.kind, block.plain) for block in found.blocks] == expected
+    assert [(block.id, block.kind, block.plain) for block in found] == expected
     assert vault.digest(stored) == data(vector["digest"])
     assert reader.header.object_id == data(vector["object_id"])
 
@@ -182,7 +182,7 @@ def test_product_and_stranger_read_the_log() -> None:
     log = vault.read_log(names.get, data(KEYS["vault_id"]), root)
     assert log.skipped == 0
     assert list(log.points) == list(state.commits)
-    assert {point.object_set for point in log.points.values()} == {commit.body.object_set for commit in state.commits.values()}
+    assert {point.body["object_set"] for point in log.points.values()} == {commit.body.object_set for commit in state.commits.values()}
     assert log.keyrings == state.keyrings
     (point,) = state.commits.values()
     meta = container.derive(data(KEYS["material"]["writer_root"]), b"rcp1/meta")
@@ -203,7 +203,7 @@ def test_product_and_stranger_read_the_log_of_another_location() -> None:
         assert state.take(seq, data(vector["entry"])) is not None, state.complaints
         log = vault.read_log(names.get, data(KEYS["vault_id"]), root)
         assert log.skipped == 0
-        sets = {manifest: point.object_set for manifest, point in log.points.items()}
+        sets = {manifest: point.body["object_set"] for manifest, point in log.points.items()}
         assert sets == {manifest: commit.body.object_set for manifest, commit in state.commits.items()}
     assert len(state.forgotten) == len(state.commits) == 1
     assert not state.at_home

@@ -13,11 +13,13 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from msgspec.msgpack import decode as unpack
 
 from tests.stranger.container import Keys, Unreadable, derive, read_object
-from tests.stranger.msgpack import unpack
 from tests.stranger.vault import open_keyring
 
 KEY = 32
@@ -61,13 +63,13 @@ def steal(taken: Iterable[bytes], bucket: dict[str, bytes]) -> Loot:
     for secrets in _from_keyrings(parts, bucket):
         private.append(secrets["private"])
         wrapping += [derive(secrets["writer_root"], label) for label in _LABELS]
-    keys = Keys.of(private, wrapping)
+    keys = Keys(private, wrapping)
     for name, data in bucket.items():
         if data[:4] != b"RCP1":
             continue
         try:
-            loot.plaintexts[name] = [block.plain for block in read_object(data, keys).blocks]
-        except Unreadable:
+            loot.plaintexts[name] = [block.plain for block in read_object(data, keys)]
+        except (Unreadable, InvalidTag, InvalidUnwrap):
             loot.closed.append(name)
     return loot
 
@@ -107,7 +109,7 @@ def _from_keyrings(parts: list[bytes], bucket: dict[str, bytes]) -> list[dict[st
         for text in texts:
             try:
                 found.append(open_keyring(data, text))
-            except (Unreadable, ValueError):
+            except (Unreadable, InvalidTag, InvalidUnwrap, ValueError):
                 continue
     return found
 
