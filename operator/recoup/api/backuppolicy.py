@@ -26,6 +26,7 @@ RPO_AT_RISK = "RPOAtRisk"
 VERIFIED = "Verified"
 DRILLED = "Drilled"
 RTO_MET = "RTOMet"
+AT_HOME = "AtHome"
 
 MAX_DAMAGED = 50
 """Bound of status.damaged."""
@@ -167,6 +168,18 @@ class PolicyLocation(Spec, frozen=True):
     retention: RetentionRules | None = None
 
 
+class FailoverMode(StrEnum):
+    NEW_VAULT = "NewVault"
+    NEVER = "Never"
+
+
+class Failover(Spec, frozen=True):
+    """What happens when the home is away. after: how long it is waited for."""
+
+    mode: FailoverMode = FailoverMode.NEW_VAULT
+    after: str = "1h"
+
+
 class BackupPolicySpec(Spec, frozen=True):
     selector: VolumeSelector
     locations: tuple[PolicyLocation, ...]
@@ -179,10 +192,11 @@ class BackupPolicySpec(Spec, frozen=True):
     verification: Verification | None = None
     retention: Retention | None = None
     hooks: Hooks = Hooks()
+    failover: Failover = Failover()
 
     @property
     def home(self) -> str:
-        """Name of the location that holds the vault's commit log."""
+        """Name of the location that is home as long as it can be (plan/homes.py)."""
         return self.locations[0].name
 
 
@@ -341,8 +355,11 @@ class LocationRetention(Status, frozen=True):
 
 
 class BackupPolicyStatus(Status, frozen=True):
+    """home: name of the location that runs write to now."""
+
     observed_generation: int | None = None
     conditions: tuple[Condition, ...] = ()
+    home: str | None = None
     schedule: str | None = None
     last_success: LastSuccess | None = None
     next_run: datetime | None = None

@@ -22,9 +22,10 @@ from recoup.controller.ledger import FailureLedger
 from recoup.controller.resources import LOCATION, RESTORE, SNAPSHOT
 from recoup.plan.actions import Plan
 from recoup.plan.forgetting import needs_points
+from recoup.plan.homes import choose_home_of, is_used, own_vault
 from recoup.plan.observed import ApiFailure, Catalogue
 from recoup.plan.policy import plan_policy
-from recoup.plan.policy_observed import PolicyObserved
+from recoup.plan.policy_observed import PolicyObserved, VaultElsewhere
 from recoup.plan.policy_upkeep import wants_catalogues
 from recoup.plan.snapshot_resolve import home_vault
 from recoup.plan.views import is_foreign
@@ -44,7 +45,7 @@ class PolicyReconciler:
         snapshots = reader.kube.list(SNAPSHOT, metadata["namespace"])
         namespace = reader.namespace(metadata["namespace"])
         locations = self._locations(reader, obj)
-        home = locations.get(obj["spec"]["locations"][0]["name"])
+        home = locations.get(choose_home_of(obj, locations, namespace, now))
         vault = home_vault(decode(BackupLocation, home), namespace["metadata"]["uid"]) if home and namespace else None
         keys = observe_keys(self._reader, self._catalogues, vault, now) if vault else VaultKeys()
         mine = tuple(item for item in snapshots if _is_of(item, metadata["name"], namespace))
@@ -69,7 +70,11 @@ class PolicyReconciler:
             storage_classes=reader.storage_classes() if "drill" in (obj["spec"].get("verification") or {}) else (),
             failures=self._ledger.of(metadata["uid"]),
         )
-        return self._with_catalogues(observed, now) if wants_catalogues(observed) else observed
+        if wants_catalogues(observed):
+            assert vault is not None
+            catalogues, unread = self._read_vault(observed, vault, now)
+            observed = structs.replace(observed, catalogues=catalogues, catalogue_failures=unread)
+        return structs.replace(observed, elsewhere=self._elsewhere(observed, now))
 
     def plan(self, observed: PolicyObserved, now: datetime) -> Plan:
         return plan_policy(observed, now)
@@ -81,18 +86,34 @@ class PolicyReconciler:
         found = {item["name"]: reader.optional(LOCATION, None, item["name"]) for item in obj["spec"]["locations"]}
         return {name: location for name, location in found.items() if location is not None}
 
-    def _with_catalogues(self, observed: PolicyObserved, now: datetime) -> PolicyObserved:
-        assert observed.vault is not None
+    def _read_vault(self, observed: PolicyObserved, vault: str, now: datetime) -> tuple[dict[str, Catalogue], dict[str, ApiFailure]]:
+        """What the policy's locations hold of a vault, and why it is not known of others."""
         catalogues: dict[str, Catalogue] = {}
         failures: dict[str, ApiFailure] = {}
         for name, location in observed.locations.items():
             age = 0.0 if _has_ended(observed.upkeep_jobs, location) else CATALOGUE_FOR
-            catalogue, failure = read_catalogue(self._catalogues, location, observed.vault, now, max_age=age)
+            catalogue, failure = read_catalogue(self._catalogues, location, vault, now, max_age=age)
             if catalogue is not None:
                 catalogues[name] = catalogue
             if failure is not None:
                 failures[name] = failure
-        return structs.replace(observed, catalogues=catalogues, catalogue_failures=failures)
+        return catalogues, failures
+
+    def _elsewhere(self, observed: PolicyObserved, now: datetime) -> tuple[VaultElsewhere, ...]:
+        """The vaults that the policy used, or uses again when their home is back. Another policy's are not read at every location."""
+        found: list[VaultElsewhere] = []
+        for name, location in observed.locations.items():
+            vault = own_vault(location, observed.namespace)
+            if location is observed.location or vault is None or not self._catalogues.has_keys(vault):
+                continue
+            at_home, _ = read_catalogue(self._catalogues, location, vault, now, max_age=CATALOGUE_FOR)
+            is_first = name == observed.policy["spec"]["locations"][0]["name"]
+            if not is_first and not is_used(vault, observed.policy, observed.snapshots, [at_home] if at_home else ()):
+                continue
+            catalogues, unread = self._read_vault(observed, vault, now)
+            ready = not needs_points(observed.policy, observed.snapshots) or self._catalogues.has_maintenance(vault)
+            found.append(VaultElsewhere(home=name, vault=vault, maintenance_ready=ready, catalogues=catalogues, catalogue_failures=unread))
+        return tuple(found)
 
 
 def _is_of(snapshot: Object, policy: str, namespace: Object | None) -> bool:

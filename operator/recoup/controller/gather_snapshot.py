@@ -25,6 +25,7 @@ from recoup.controller.resources import JOB, LOCATION, POD, POLICY, PVC, SNAPSHO
 from recoup.controller.seats import Seats, run_key
 from recoup.errors import RecoupError
 from recoup.plan.actions import Plan
+from recoup.plan.homes import choose_home_of
 from recoup.plan.hooks import Order
 from recoup.plan.movers import MoverState, judge_mover, pod_of
 from recoup.plan.objects.identity import VAULT, is_child
@@ -119,7 +120,8 @@ class SnapshotReconciler:
         own = obj["metadata"]["namespace"]
         namespace = reader.namespace(own)
         policy = reader.optional(POLICY, own, obj["spec"]["policyRef"]["name"])
-        location = reader.optional(LOCATION, None, location_name(obj, policy))
+        locations = _found(reader, {item["name"] for item in policy["spec"]["locations"]} if policy else ())
+        location = locations.get(choose_home_of(policy, locations, namespace, now)) if policy else None
         vault = vault_of(obj, namespace, location)
         keys = observe_keys(self._reader, self._catalogues, vault, now) if vault is not None else VaultKeys()
         return SnapshotObserved(
@@ -128,7 +130,7 @@ class SnapshotReconciler:
             namespace=namespace,
             policy=policy,
             location=location,
-            locations=_found(reader, {item["name"] for item in policy["spec"]["locations"][1:]} if policy else ()),
+            locations=locations,
             claims=reader.claims(own),
             keys_jobs=keys.jobs if not keys.ready else (),
             vault_ready=keys.ready,

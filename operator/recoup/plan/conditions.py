@@ -1,6 +1,6 @@
 """From changed conditions to Events: one for each statement that changed its mind, none for saying the same again."""
 
-from recoup.api.backuppolicy import DRILLED, RETENTION_APPLIED, RPO_AT_RISK, RPO_MET, RTO_MET, VERIFIED
+from recoup.api.backuppolicy import AT_HOME, DRILLED, RETENTION_APPLIED, RPO_AT_RISK, RPO_MET, RTO_MET, VERIFIED
 from recoup.api.conditions import READY, RECONCILING, STALLED, Condition, Conditions, ConditionStatus, find_condition
 from recoup.plan.actions import EventNote, EventType
 
@@ -29,7 +29,9 @@ def _changed(before: Conditions, condition: Condition) -> bool:
         return False
     known = find_condition(before, condition.type)
     if known is None:
-        return condition.type not in (RPO_MET, RPO_AT_RISK, RTO_MET, VERIFIED, DRILLED, RETENTION_APPLIED) or not _is_good(condition)
+        return condition.type not in (AT_HOME, RPO_MET, RPO_AT_RISK, RTO_MET, VERIFIED, DRILLED, RETENTION_APPLIED) or not _is_good(
+            condition
+        )
     return known.status is not condition.status
 
 

@@ -25,9 +25,9 @@ _COURSE = (CopyState.WRITING, CopyState.PENDING, CopyState.INCOMPLETE, CopyState
 """The way of a copy: what is remembered of a log may be old, so it takes a copy back only by naming what was forgotten."""
 
 
-def first_copies(policy: BackupPolicy, locations: Mapping[str, BackupLocation]) -> tuple[Copy, ...]:
-    """The ledger at the beginning of a run: it is written at the home, and will be copied to the others."""
-    names = [location.name for location in policy.spec.locations]
+def first_copies(policy: BackupPolicy, locations: Mapping[str, BackupLocation], home: str = "") -> tuple[Copy, ...]:
+    """The ledger at the beginning of a run: it is written at the home (by default the policy's first), and will be copied to the others."""
+    names = _home_first(home, tuple(location.name for location in policy.spec.locations))
     states = [CopyState.WRITING, *(CopyState.PENDING for _ in names[1:])]
     return tuple(_described(Copy(location=name, state=state), locations.get(name)) for name, state in zip(names, states, strict=True))
 
@@ -53,6 +53,7 @@ def renew_copies(
 
     A location that the policy does not name any more stays as long as it holds something.
     """
+    wanted = _home_first(status.location, wanted)
     known = {copy.location: copy for copy in status.copies}
     names = [*wanted, *(copy.location for copy in status.copies if copy.location not in wanted and (not wanted or copy.state in HELD))]
     copies = []
@@ -85,6 +86,11 @@ def judge_replicated(conditions: Conditions, status: BackupSnapshotStatus, *, no
 def count_copies(copies: tuple[Copy, ...]) -> str | None:
     """The column: how many of the copies are complete."""
     return f"{sum(copy.state is CopyState.COMPLETE for copy in copies)}/{len(copies)}" if copies else None
+
+
+def _home_first(home: str | None, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The home of a run need not be the policy's first location (homes.py)."""
+    return (home, *(name for name in names if name != home)) if home and home in names else names
 
 
 def _own_state(status: BackupSnapshotStatus) -> CopyState:

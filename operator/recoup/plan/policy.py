@@ -21,10 +21,11 @@ from recoup.errors import Invalid
 from recoup.plan.access import Refusal, check_namespace
 from recoup.plan.actions import Create, Object, Plan
 from recoup.plan.conditions import transition_notes
+from recoup.plan.homes import Home, choose_home, judge_home
 from recoup.plan.ledger import SUSPENDED, Before, Ledger, Obstacles, Timetable, keep_ledger, ran, with_run
 from recoup.plan.policy_conditions import Judged, judge_policy
 from recoup.plan.policy_observed import PolicyObserved
-from recoup.plan.policy_upkeep import keep_vault
+from recoup.plan.policy_upkeep import keep_vault, locations_of
 from recoup.plan.protection import judge_rpo, newest_points, next_point
 from recoup.plan.refusals import Admitted, admit
 from recoup.plan.schedule import deadline_of, delay_of, describe, read_schedule
@@ -45,6 +46,7 @@ def plan_policy(observed: PolicyObserved, now: datetime) -> Plan:
         return Plan()
     assert observed.namespace is not None
     location = None if observed.location is None else decode(BackupLocation, observed.location)
+    home = choose_home(policy, locations_of(observed), observed.namespace, now)
     snapshots = tuple(decode(BackupSnapshot, snapshot) for snapshot in observed.snapshots)
     selected = select_claims(policy.spec.selector, observed.claims)
     fault: Refusal | None = None
@@ -57,7 +59,8 @@ def plan_policy(observed: PolicyObserved, now: datetime) -> Plan:
     keys = _provide_keys(policy, location, observed, now) if hold is None else None
     if keys is not None and keys.failed and not observed.vault_ready:
         hold = Refusal(keys.reason, keys.message)
-    active = next((snapshot.metadata.name for snapshot in snapshots if not is_finished(snapshot)), None)
+    here = tuple(snapshot for snapshot in snapshots if not _is_held(snapshot, policy, home))
+    active = next((snapshot.metadata.name for snapshot in here if not is_finished(snapshot)), None)
     obstacles = Obstacles(suspended=policy.spec.suspend, hold=hold, active=active)
     ledger = keep_ledger(timetable, _before(policy), snapshots, obstacles, now=now)
     admitted = Admitted(())
@@ -73,12 +76,13 @@ def plan_policy(observed: PolicyObserved, now: datetime) -> Plan:
             hold = Refusal(admitted.refusal.reason, f"the run cannot be started: {admitted.refusal.message}")
     status = _status(policy, location, snapshots, selected, ledger, hold, now)
     volumes = newest_points(policy, selected, snapshots)
-    rpo = judge_rpo(policy, status.conditions, volumes, selected, next_point(policy, snapshots, ledger, now), now)
-    status = structs.replace(status, conditions=rpo.conditions, rpo=rpo.state, volumes=volumes)
+    conditions = judge_home(policy, status.conditions, home, now)
+    rpo = judge_rpo(policy, conditions, volumes, selected, next_point(policy, here, ledger, now), now)
+    status = structs.replace(status, conditions=rpo.conditions, rpo=rpo.state, volumes=volumes, home=home.name)
     kept = keep_vault(policy, location, observed, snapshots, keys, status, now)
     notes = (*transition_notes(policy.status.conditions, kept.status.conditions), *kept.events)
     made = keys.actions if keys is not None else drop_finished_keys_jobs(observed)
-    changes_at = min((at for at in (rpo.changes_at, kept.changes_at) if at is not None), default=None)
+    changes_at = min((at for at in (rpo.changes_at, kept.changes_at, home.changes_at) if at is not None), default=None)
     waits = (admitted.again or _again(ledger, kept.status, changes_at, now), keys.again if keys else None, kept.again)
     return Plan(
         actions=(*admitted.actions, *admit(made, observed.failures, now).actions, *kept.actions),
@@ -91,6 +95,11 @@ def plan_policy(observed: PolicyObserved, now: datetime) -> Plan:
 def is_finished(snapshot: BackupSnapshot) -> bool:
     """The run has ended, well or not. One that is being deleted counts: nothing more will come of it."""
     return snapshot.status.completed_at is not None or snapshot.metadata.deletion_timestamp is not None
+
+
+def _is_held(snapshot: BackupSnapshot, policy: BackupPolicy, home: Home) -> bool:
+    """The run is held up at a home that is away, while others go on elsewhere. It ends when that home is back."""
+    return not is_finished(snapshot) and home.name != policy.spec.home and snapshot.status.location == policy.spec.home
 
 
 def _lives(namespace: Object | None) -> bool:
@@ -111,9 +120,10 @@ def _timetable(policy: BackupPolicy) -> Timetable:
 
 def _hold(policy: BackupPolicy, location: BackupLocation | None, namespace: Object, selected: tuple[Object, ...]) -> Refusal | None:
     """Why no run can be made that could end well; each of these takes a person."""
-    name = policy.spec.home
     if location is None:
-        return Refusal("LocationNotFound", f"BackupLocation {name} does not exist; create it, or name another in spec.locations")
+        missing = policy.spec.home
+        return Refusal("LocationNotFound", f"BackupLocation {missing} does not exist; create it, or name another in spec.locations")
+    name = location.metadata.name
     refused = check_namespace(location, namespace["metadata"]["name"], namespace["metadata"].get("labels") or {})
     if refused is not None:
         return refused

@@ -4,7 +4,7 @@ A copy counts for `objectives.min*` when it is complete by the log of its locati
 put or read back every object; whether the bytes are still good is another question, for `recoup verify` (docs/replication.md).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct, structs
@@ -26,6 +26,11 @@ _PHASES = {
     TaskPhase.FAILED: ReplicaState.FAILED,
 }
 
+_SEVERITY = (
+    ReplicaState.UP_TO_DATE, ReplicaState.COPYING, ReplicaState.WAITING, ReplicaState.UNKNOWN, ReplicaState.FAILED, ReplicaState.BLOCKED,
+)  # fmt: skip
+"""Which of two vaults at one location its line tells of: the later one here."""
+
 
 class Standing(Struct, frozen=True, kw_only=True):
     """What the status of a policy says of its copies."""
@@ -35,19 +40,30 @@ class Standing(Struct, frozen=True, kw_only=True):
     copies: str | None = None
 
 
+class VaultCopies(Struct, frozen=True):
+    """One vault of the policy at its locations. states: of the vault's upkeep tasks."""
+
+    places: Places
+    states: Mapping[TaskKey, TaskState]
+
+
 def judge_replicas(
     policy: BackupPolicy,
     conditions: Conditions,
-    places: Places,
-    states: Mapping[TaskKey, TaskState],
+    vaults: Sequence[VaultCopies],
     snapshots: tuple[BackupSnapshot, ...],
     now: datetime,
 ) -> Standing:
-    """states: of the upkeep tasks. snapshots: the policy's."""
-    replicas = tuple(_replica(places, name, states.get((REPLICATE, name))) for name in places.names[1:])
+    """vaults: the policy's, first the one that runs go to now. snapshots: the policy's."""
+    lines = [_replica(each.places, name, each.states.get((REPLICATE, name))) for each in vaults for name in each.places.names[1:]]
+    order = [location.name for location in policy.spec.locations]
+    replicas = tuple(
+        _joined([line for line in lines if line.location == name]) for name in order if name in {line.location for line in lines}
+    )
     generation = policy.metadata.generation
     conditions = _replicated(conditions, replicas, now, generation)
-    newest = _judged_copies(places, snapshots, now)
+    places = vaults[0].places
+    newest = _judged_copies([each.places for each in vaults], snapshots, now)
     conditions = _copies_met(policy.spec.objectives, conditions, newest, replicas, places, now, generation)
     count = None
     if newest is not None:
@@ -75,6 +91,14 @@ def _replica(places: Places, name: str, state: TaskState | None) -> Replica:
     return structs.replace(replica, state=_PHASES[state.phase], reason=told[0], message=told[1])
 
 
+def _joined(lines: list[Replica]) -> Replica:
+    """One location's line for all vaults of the policy: the worst of them, and what it lacks in all."""
+    worst = max(lines, key=lambda line: _SEVERITY.index(line.state))
+    known = [line.lacking for line in lines if line.lacking is not None]
+    since = min((line.behind_since for line in lines if line.behind_since), default=None)
+    return structs.replace(worst, lacking=sum(known) if known else None, behind_since=since)
+
+
 def _replicated(conditions: Conditions, replicas: tuple[Replica, ...], now: datetime, generation: int) -> Conditions:
     if not replicas:
         return drop_condition(conditions, REPLICATED)
@@ -98,12 +122,15 @@ def _progress(replica: Replica) -> str:
     return f"{replica.lacking} recovery points are being copied" if replica.lacking else "what changed at the home is being copied"
 
 
-def _judged_copies(places: Places, snapshots: tuple[BackupSnapshot, ...], now: datetime) -> tuple[BackupSnapshot, tuple[Copy, ...]] | None:
+def _judged_copies(
+    vaults: list[Places], snapshots: tuple[BackupSnapshot, ...], now: datetime
+) -> tuple[BackupSnapshot, tuple[Copy, ...]] | None:
     """The newest whole recovery point and its copies; of one that is still on its way, the one before it."""
     good = [snapshot for snapshot in snapshots if _is_whole(snapshot)]
     newest = sorted(good, key=lambda snapshot: snapshot.status.completed_at or now, reverse=True)
     fallback = None
     for snapshot in newest:
+        places = next((each for each in vaults if each.vault == snapshot.status.vault), vaults[0])
         copies = renew_copies(snapshot.status, places.names, places.locations, places.catalogues, now)
         ended = snapshot.status.completed_at or now
         if len(_complete(copies, places)) == len(places.names) or now - ended >= COPYING_FOR:

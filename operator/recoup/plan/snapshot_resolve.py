@@ -39,7 +39,7 @@ class Resolution(Struct, frozen=True):
 
 
 def location_name(snapshot: Object, policy: Object | None) -> str | None:
-    """The home location: as settled, else the policy's first."""
+    """The home location: as settled, else the policy's first; while that is away, another one may be (homes.py)."""
     settled: str | None = (snapshot.get("status") or {}).get("location")
     if settled:
         return settled
@@ -93,6 +93,7 @@ def _usable_location(observed: SnapshotObserved, policy: BackupPolicy, namespace
         )
     assert observed.namespace is not None
     location = decode(BackupLocation, observed.location)
+    home = location.metadata.name
     refusal = check_namespace(location, namespace, observed.namespace["metadata"].get("labels") or {})
     if refusal is not None:
         return refusal
@@ -130,7 +131,7 @@ def _settle(observed: SnapshotObserved, policy: BackupPolicy, location: BackupLo
     ]
     locations = {name: decode(BackupLocation, found) for name, found in observed.locations.items()}
     return BackupSnapshotStatus(
-        copies=first_copies(policy, {location.metadata.name: location} | locations) if selected or absent else (),
+        copies=first_copies(policy, {location.metadata.name: location} | locations, location.metadata.name) if selected or absent else (),
         policy_uid=policy.metadata.uid,
         location=location.metadata.name,
         vault=vault,

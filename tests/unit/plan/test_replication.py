@@ -13,7 +13,7 @@ from recoup.api.backupsnapshot import BackupSnapshot
 from recoup.api.conditions import Condition, find_condition
 from recoup.api.objects import decode
 from recoup.plan.observed import ApiFailure, Catalogue, Point
-from recoup.plan.replicas import COPYING_FOR, Standing, judge_replicas
+from recoup.plan.replicas import COPYING_FOR, Standing, VaultCopies, judge_replicas
 from recoup.plan.replication import Places, find_lack, replication_tasks
 from recoup.plan.upkeep import TaskPhase, TaskState
 from tests.unit.plan.examples import AROUND, CREATED, Object, condition, location, policy, snapshot, text
@@ -182,7 +182,7 @@ def judge(
     objectives: dict[str, int] | None = None,
 ) -> Standing:
     said = decode(BackupPolicy, policy(locations=[{"name": name} for name in NAMES], objectives=objectives or {}))
-    return judge_replicas(said, (), found, states or {}, tuple(decode(BackupSnapshot, run) for run in runs), NOW)
+    return judge_replicas(said, (), [VaultCopies(found, states or {})], tuple(decode(BackupSnapshot, run) for run in runs), NOW)
 
 
 def run(manifest: str, ago: timedelta) -> Object:
