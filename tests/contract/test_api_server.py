@@ -193,7 +193,7 @@ def apply_status(server: ApiServer, made: Object, status: Object) -> Object:
 
 COLUMNS = [
     ("backuplocation", "Provider Region Reachable Conformant Keys Vaults Ready Age Reason Bucket"),
-    ("backuppolicy", "Schedule Volumes LastGood Copies RPO Next Ready Age Verified Location Reason Message"),
+    ("backuppolicy", "Schedule Volumes LastGood Copies RPO Next Ready Age Verified Home Reason Message"),
     ("backupsnapshot", "Policy Taken Volumes Size Stored Copies From Verified KeptBy Ready Reason Took Location Message"),
     ("restorerequest", "Source From Volumes Progress Rate ETA Holds Ready Reason Age Took Message"),
 ]
