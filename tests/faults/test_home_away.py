@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from recoup.controller.resources import JOB, PVC, SNAPSHOT, VOLUME_SNAPSHOT, VOLUME_SNAPSHOT_CONTENT, Key
+from recoup.controller.resources import JOB, PVC, RESTORE, SNAPSHOT, VOLUME_SNAPSHOT, VOLUME_SNAPSHOT_CONTENT, Key
 from tests.faults.driver import condition, killed_at, shop
 from tests.faults.test_crash_prefix_policy import POLICY_KEY, WholeController
 from tests.faults.two_places import TwoPlaces, TwoPlacesView
@@ -167,3 +167,25 @@ def test_jobs_for_a_location_that_does_not_answer_would_be_noticed(monkeypatch: 
     story = Story(movers_cut=True)
     story.tell(BothController(story.world, TwoPlacesView(story.world, places=story.places, remembers=True)))
     assert len(story.places.failed) > MANY
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["both there", "home away"])
+@pytest.mark.parametrize(
+    ("as_of", "home", "slot"),
+    [("14:30", "frankfurt", "1300"), ("16:30", "oregon", "1600"), ("17:59", "oregon", "1700"), ("23:00", "frankfurt", "1900")],
+)
+def test_a_restore_finds_the_newest_point_in_whichever_vault_it_is(as_of: str, home: str, slot: str, cut: bool) -> None:
+    """With `newest_of` taken out, which looks into all vaults, four of the eight fail: those of the vault at oregon."""
+    story = Story()
+    controller = story.controller()
+    story.tell(controller)
+    story.places.cut = cut
+    target = {"source": "data-0", "target": {"name": "restored"}}
+    source = {"policyRef": {"name": "shop"}, "asOf": f"2026-11-23T{as_of}:00Z"}
+    spec = {"source": source, "volumes": [target], "cancel": False}
+    story.world.kube.put(RESTORE, {"metadata": {"name": "incident", "namespace": "shop", "uid": "uid-of-restore"}, "spec": spec})
+    controller.run(Key("RestoreRequest", "shop", "incident"))
+    status = story.world.get(RESTORE, "shop", "incident")["status"]
+    assert condition(status, "Restored")["status"] == "True", status
+    assert (status["plan"]["location"], status["plan"]["snapshot"][-7:-3]) == (home, slot)
+    assert status["plan"]["readFrom"] == ("oregon" if cut else home)

@@ -17,13 +17,14 @@ from recoup.controller.kube import Object
 from recoup.controller.ledger import FailureLedger
 from recoup.controller.resources import JOB, LOCATION, NODE, POD, POLICY, PV, PVC, RESTORE, SNAPSHOT
 from recoup.plan.actions import Plan
+from recoup.plan.homes import own_vault
 from recoup.plan.movers import MoverState, judge_mover, pod_of
 from recoup.plan.objects.identity import RESTORED_BY
 from recoup.plan.observed import RestoreObserved
 from recoup.plan.restore import plan_restore, wants_catalogue
-from recoup.plan.restore_places import home_of, is_for, policy_behind, reading_order
+from recoup.plan.restore_places import home_of, is_for, other_homes, policy_behind, reading_order
 from recoup.plan.restore_plan import awaits_approval
-from recoup.plan.restore_source import location_name, vault_of
+from recoup.plan.restore_source import location_name, newest_of, vault_of
 from recoup.plan.standby import wants_newer
 
 CHILDREN = (PVC, PV, JOB, POD)
@@ -108,16 +109,29 @@ class RestoreReconciler:
         snapshot = reader.optional(SNAPSHOT, own, (source.get("snapshotRef") or {}).get("name"))
         policy = reader.optional(POLICY, own, (source.get("policyRef") or {}).get("name"))
         behind = policy_behind(source, snapshot, reader.kube.list(POLICY, own))
-        location = judge.optional(LOCATION, None, location_name(obj, snapshot, policy, home_of(obj, behind)))
+        home = location_name(obj, snapshot, policy, home_of(obj, behind))
         observed = structs.replace(
             volumes,
             namespace=volumes.namespace if judge is reader else judge.namespace(own),
             snapshot=snapshot,
             policy=policy,
-            location=location,
             storage_classes=reader.storage_classes(),
             nodes=tuple(reader.kube.list(NODE)),
         )
+        age = SETTLED_FOR if settled else SURE_FOR if reader is reader.at_server else 0.0
+        at_home = self._observe_home(observed, judge.optional(LOCATION, None, home), behind, now, age)
+        places = [judge.optional(LOCATION, None, name) for name in other_homes(obj, home, behind)]
+        elsewhere = [place for place in places if own_vault(place, observed.namespace) is not None]
+        if not elsewhere:
+            return at_home
+        return newest_of([at_home, *(self._observe_home(observed, place, behind, now, age) for place in elsewhere)])
+
+    def _observe_home(
+        self, observed: RestoreObserved, location: Object | None, behind: Object | None, now: datetime, age: float
+    ) -> RestoreObserved:
+        """The vault of one home, and the places where it may be read."""
+        reader, obj, snapshot = self._reader, observed.request, observed.snapshot
+        observed = structs.replace(observed, location=location)
         vault = vault_of(obj, observed.namespace, location, snapshot)
         if location is None or vault is None:
             return observed
@@ -127,7 +141,6 @@ class RestoreReconciler:
             if place is location or (place is not None and is_for(place, observed.namespace)):
                 places[name] = place
         observed = structs.replace(observed, places=places)
-        age = SETTLED_FOR if settled else SURE_FOR if reader is reader.at_server else 0.0
         return self._read_somewhere(observed, vault, now, age) if wants_catalogue(observed) else observed
 
     def _read_somewhere(self, observed: RestoreObserved, vault: str, now: datetime, age: float) -> RestoreObserved:

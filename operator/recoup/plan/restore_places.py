@@ -41,12 +41,25 @@ def home_of(request: Object, policy: Object | None) -> str | None:
     return _names(policy)[0]
 
 
+def other_homes(request: Object, home: str | None, policy: Object | None) -> tuple[str, ...]:
+    """Locations besides `home` where a policy of the request's own namespace may have had its home for a while (homes.py).
+
+    None once the plan is settled, or where a BackupSnapshot says it.
+    """
+    source = request["spec"]["source"]
+    settled = ((request.get("status") or {}).get("plan") or {}).get("location")
+    if settled or source.get("snapshotRef") or policy is None or home is None or home != _names(policy)[0]:
+        return ()
+    own = (source.get("namespace") or {}).get("name") in (None, request["metadata"]["namespace"])
+    return tuple(_names(policy)[1:]) if own else ()
+
+
 def reading_order(request: Object, home: str, snapshot: Object | None, policy: Object | None) -> tuple[str, ...]:
     """Names of the locations that may hold the vault, in the order in which they are asked."""
     settled = ((request.get("status") or {}).get("plan") or {}).get("readFrom")
     named = settled or request["spec"]["source"].get("location")
     held = [copy["location"] for copy in ((snapshot or {}).get("status") or {}).get("copies") or ()]
-    listed = _names(policy) if policy is not None and home == _names(policy)[0] else []
+    listed = _names(policy) if policy is not None and home in _names(policy) else []
     if held and held[0] != home:
         held = []
     names = [*([named] if named in (home, *listed, *held) else []), home, *listed, *held]

@@ -5,6 +5,7 @@ a policy says about itself is used to find the point, never to decide whose vaul
 gatherer, which has to know what to read.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from msgspec import Struct
@@ -15,7 +16,7 @@ from recoup.api.objects import decode
 from recoup.api.restorerequest import RestoreRequest, SourceNamespace
 from recoup.plan.access import Namespace, Refusal, resolve_source
 from recoup.plan.actions import Object
-from recoup.plan.observed import Catalogue, Point
+from recoup.plan.observed import Catalogue, Point, RestoreObserved
 from recoup.plan.recovered_points import run_of
 from recoup.plan.snapshot_resolve import home_vault
 from recoup.plan.views import is_view
@@ -96,6 +97,25 @@ def source_vault(
 
 def reader_of(request: RestoreRequest, namespace: Object) -> Namespace:
     return Namespace(name=request.metadata.namespace or "", uid=namespace["metadata"]["uid"])
+
+
+def newest_of(candidates: Sequence[RestoreObserved]) -> RestoreObserved:
+    """Of the vaults that a policy has at several homes, the one with what the request asks for: with the newest of it.
+
+    While one of them can't be read anywhere nothing is chosen, or an old point could pass for the newest; an id is found wherever it is.
+    """
+    found: list[tuple[datetime, RestoreObserved]] = []
+    for each in candidates:
+        request = decode(RestoreRequest, each.request)
+        if each.catalogue is None and request.spec.source.id is None:
+            return each
+        if each.location is None or each.namespace is None or each.catalogue is None:
+            continue
+        vault = source_vault(request, reader_of(request, each.namespace), decode(BackupLocation, each.location))
+        chosen = vault if isinstance(vault, Refusal) else choose_points(request, None, each.catalogue, vault)
+        if not isinstance(chosen, Refusal):
+            found.append((chosen.taken_at, each))
+    return max(found, key=lambda pair: pair[0])[1] if found else candidates[0]
 
 
 def choose_points(request: RestoreRequest, snapshot: Object | None, catalogue: Catalogue, vault: SourceVault) -> Chosen | Refusal:
