@@ -16,6 +16,7 @@ REACHABLE = "Reachable"
 CONFORMANT = "Conformant"
 KEY_REDUNDANT = "KeyRedundant"
 CATALOGUE_READ = "CatalogueRead"
+PULLED = "Pulled"
 
 MAX_VAULTS = 2048
 """Bound of status.vaults: some 300 bytes each, in an object that may have 1.5 MiB."""
@@ -107,6 +108,12 @@ class AccessMode(StrEnum):
     READ_ONLY = "ReadOnly"
 
 
+class Pull(Spec, frozen=True):
+    """A BackupLocation whose vaults of other clusters are copied here; plan/pulling.py does it."""
+
+    source: str = field(name="from")
+
+
 class BackupLocationSpec(Spec, frozen=True):
     s3: S3
     encryption: Encryption
@@ -117,6 +124,7 @@ class BackupLocationSpec(Spec, frozen=True):
     limits: Limits = Limits()
     access_mode: AccessMode = AccessMode.READ_WRITE
     catalogue: CatalogueSpec | None = None
+    pull: tuple[Pull, ...] = ()
 
     @property
     def read_only(self) -> bool:
@@ -156,6 +164,17 @@ class LastProbe(Status, frozen=True):
     settings: str
 
 
+class PullStatus(Status, frozen=True):
+    """How the copies of one location's vaults stand. vaults: of other clusters, there. behind_since: time of the oldest point not here."""
+
+    source: str = field(name="from")
+    vaults: int = 0
+    complete: int = 0
+    behind_since: datetime | None = None
+    reason: str | None = None
+    message: str | None = None
+
+
 class BackupLocationStatus(Status, frozen=True):
     observed_generation: int | None = None
     conditions: tuple[Condition, ...] = ()
@@ -164,6 +183,7 @@ class BackupLocationStatus(Status, frozen=True):
     vault_count: int | None = None
     vaults: tuple[Vault, ...] = ()
     last_probe: LastProbe | None = None
+    pulls: tuple[PullStatus, ...] = ()
 
 
 class BackupLocation(Struct, frozen=True, kw_only=True):

@@ -18,17 +18,20 @@ from recoup.api.objects import decode
 from recoup.controller import failures
 from recoup.controller.catalogues import Catalogues
 from recoup.controller.gather import Reader
+from recoup.controller.gather_snapshot import read_catalogue
 from recoup.controller.gather_views import Views
 from recoup.controller.handout import REPOSITORY, to_vault
 from recoup.controller.kube import Object
 from recoup.controller.ledger import FailureLedger
-from recoup.controller.resources import JOB, POD, SECRET
+from recoup.controller.resources import JOB, LOCATION, POD, SECRET
 from recoup.errors import RecoupError
 from recoup.plan.actions import Plan
 from recoup.plan.adoption import Listing, is_adopt_job
 from recoup.plan.location import LocationObserved, plan_location
 from recoup.plan.location_conditions import Reading
+from recoup.plan.movers import is_over
 from recoup.plan.objects.identity import COMPONENT, VAULT
+from recoup.plan.pulling import LOOK_EVERY, PulledVault, PullSource, foreign_vaults
 
 LIST_EVERY = 600.0
 """Seconds between two listings of the vaults at a place; in between only their logs are read on."""
@@ -50,15 +53,16 @@ class LocationReconciler:
         if making or any(_makes_keys(child) for child in children):
             reading = structs.replace(reading, repository_id=None)
         repository = reading.repository_id or (obj.get("status") or {}).get("repositoryId")
-        listing = self._list_vaults(obj)
+        listing, pulls = self._list_vaults(obj), self._observe_pulls(reader, obj, now)
         return LocationObserved(
             location=obj,
             around=reader.around,
             children=children,
             reading=reading,
-            vaults=self._vaults(repository, listing),
+            vaults=self._vaults(repository, listing, pulls),
             listing=listing,
             views=self._views.observe_all(reader, obj, now),
+            pulls=pulls,
             warnings=reader.warnings_of(children, now),
             failures=self._ledger.of(uid),
         )
@@ -90,11 +94,29 @@ class LocationReconciler:
         known = ((vault, self._catalogues.known(obj, vault)) for vault in vaults)
         return Listing(vaults=vaults, locked=tuple(vault for vault, catalogue in known if catalogue is not None and catalogue.locked))
 
-    def _vaults(self, repository: str | None, listing: Listing | None) -> tuple[Vault, ...]:
-        """Those whose catalogue keys are here: made at this very place, or seen here by the listing and opened wherever."""
+    def _observe_pulls(self, reader: Reader, obj: Object, now: datetime) -> tuple[PullSource, ...]:
+        return tuple(self._observe_pull(reader, obj, pull.source, now) for pull in decode(BackupLocation, obj).spec.pull)
+
+    def _observe_pull(self, reader: Reader, obj: Object, name: str, now: datetime) -> PullSource:
+        source = reader.optional(LOCATION, None, name)
+        if source is None:
+            return PullSource(name=name)
+        location = decode(BackupLocation, source)
+        vaults = []
+        for vault in foreign_vaults(location, reader.around):
+            offered, offered_failure = read_catalogue(self._catalogues, source, vault.id, now, max_age=LOOK_EVERY / 2)
+            held, held_failure = read_catalogue(self._catalogues, obj, vault.id, now, max_age=LOOK_EVERY / 2)
+            vaults.append(
+                PulledVault(vault=vault, offered=offered, offered_failure=offered_failure, held=held, held_failure=held_failure)
+            )  # fmt: skip
+        return PullSource(name=name, location=location, vaults=tuple(vaults))
+
+    def _vaults(self, repository: str | None, listing: Listing | None, pulls: tuple[PullSource, ...]) -> tuple[Vault, ...]:
+        """Those whose catalogue keys are here: made at this very place, or seen here by the listing or a pull, and opened wherever."""
         if repository is None:
             return ()
         seen = set(listing.vaults) if listing is not None else set()
+        seen |= {pulled.vault.id for source in pulls for pulled in source.vaults if pulled.held is not None}
         labels = f"{MANAGED_BY}={MANAGER},{VAULT}" if seen else f"{REPOSITORY}={repository}"
         secrets = self._reader.kube.list_metadata(SECRET, self._reader.around.system_namespace, labels=labels)
         found: dict[str, Vault] = {}
@@ -109,7 +131,5 @@ class LocationReconciler:
 
 def _makes_keys(child: Object) -> bool:
     """A keys Job that has not ended."""
-    if is_adopt_job(child) or child["kind"] != JOB.kind or child["metadata"]["labels"].get(COMPONENT) != "keys":
-        return False
-    conditions = (child.get("status") or {}).get("conditions") or ()
-    return not any(each["type"] in ("Complete", "Failed") and each["status"] == "True" for each in conditions)
+    is_keys_job = child["kind"] == JOB.kind and not is_adopt_job(child) and child["metadata"]["labels"].get(COMPONENT) == "keys"
+    return is_keys_job and not is_over(child)

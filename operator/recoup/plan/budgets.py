@@ -5,7 +5,7 @@ location or its nodes holds up nobody behind it. Restores are neither counted no
 Pods, who waits from controller/seats.py.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from heapq import heapify, heappop, heappush
 
@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from recoup.api.labels import OWNER_NAME, OWNER_NAMESPACE, OWNER_UID, VOLUME
 from recoup.plan.actions import Object
+from recoup.plan.movers import is_over
 from recoup.plan.objects.identity import LOCATION
 from recoup.plan.observed import MoverLimits, Seat
 from recoup.plan.topology import HOSTNAME, can_take
@@ -71,7 +72,7 @@ def movers_of(jobs: Iterable[Object], pods: Iterable[Object]) -> tuple[Mover, ..
         holders[name] = pod
     for job in jobs:
         name = job["metadata"]["name"]
-        if any(item["type"] in ("Complete", "Failed") and item["status"] == "True" for item in _conditions(job)):
+        if is_over(job):
             holders.pop(name, None)
         elif name not in ended or name in nodes:
             holders[name] = job
@@ -209,10 +210,6 @@ def _count(keys: Iterable[str]) -> dict[str, int]:
     for key in keys:
         counts[key] = counts.get(key, 0) + 1
     return counts
-
-
-def _conditions(job: Object) -> Iterator[Object]:
-    yield from (job.get("status") or {}).get("conditions") or ()
 
 
 def _labels(thing: Object) -> dict[str, str]:

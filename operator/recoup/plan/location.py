@@ -23,6 +23,7 @@ from recoup.plan.movers import MoverState, Verdict, judge_mover, pod_of
 from recoup.plan.objects.identity import COMPONENT, Owner
 from recoup.plan.objects.jobs import build_probe_job
 from recoup.plan.observed import ApiFailure, FailureKey, Surroundings
+from recoup.plan.pulling import Pulling, PullObserved, PullSource, judge_pulls, plan_pulls
 from recoup.plan.refusals import admit
 from recoup.plan.upkeep import is_upkeep
 from recoup.plan.views import Views, ViewsObserved, plan_views
@@ -45,6 +46,7 @@ class LocationObserved(Struct, frozen=True, kw_only=True):
     reading: the controller's own look at the place in this reconcile; None if it could not be made (the API server was away).
     vaults: of the Secrets catalogue-<vault> and adopted-<vault> of this location: what Jobs found.
     listing: the look for vaults that were made elsewhere; None if it is not asked for.
+    pulls: what spec.pull names, with the catalogues of the vaults there and here.
     views: the recovery points that belong into namespaces of this cluster, and the objects that show them.
     warnings: by uid, the message of the newest Warning Event about a Pod among the children.
     failures: the last API error per object of this owner, dropped once the write succeeded.
@@ -57,6 +59,7 @@ class LocationObserved(Struct, frozen=True, kw_only=True):
     vaults: tuple[Vault, ...] = ()
     listing: Listing | None = None
     views: ViewsObserved | None = None
+    pulls: tuple[PullSource, ...] = ()
     warnings: dict[str, str] = {}
     failures: dict[FailureKey, ApiFailure] = {}
 
@@ -79,6 +82,7 @@ def plan_location(observed: LocationObserved, now: datetime) -> Plan:
     step = _probe(location, observed, now)
     adoption = _adopt(location, observed, now)
     views = plan_views(observed.views) if observed.views is not None else Views()
+    pulling = _pull(location, observed, now)
     admitted = admit((*step.actions, *adoption.actions, *views.actions), observed.failures, now)
     vaults, disputed = pin_vaults(before.vaults, observed.vaults)
     refusal = admitted.refusal
@@ -95,6 +99,7 @@ def plan_location(observed: LocationObserved, now: datetime) -> Plan:
         ),
         now,
     )
+    conditions = judge_pulls(conditions, pulling.lines, location.metadata.generation, now)
     repository = observed.reading.repository_id if observed.reading else None
     status = BackupLocationStatus(
         observed_generation=location.metadata.generation,
@@ -104,12 +109,13 @@ def plan_location(observed: LocationObserved, now: datetime) -> Plan:
         vault_count=len({vault.id for vault in (*before.vaults, *observed.vaults)}),
         vaults=vaults,
         last_probe=step.last,
+        pulls=pulling.lines,
     )
     notes = transition_notes(before.conditions, conditions)
     news = 0.0 if vaults != before.vaults else None  # what is in them can be listed only now
-    waits = (news, step.again, adoption.again, views.again, admitted.again, _READ_AGAIN if _away(observed.reading) else None)
+    waits = (news, step.again, adoption.again, views.again, pulling.again, admitted.again, _READ_AGAIN if _away(observed.reading) else None)
     again = min((wait for wait in waits if wait is not None), default=None)
-    return Plan(actions=admitted.actions, status=encode(status), events=notes, requeue_after=again)
+    return Plan(actions=(*admitted.actions, *pulling.actions), status=encode(status), events=notes, requeue_after=again)
 
 
 def _adopt(location: BackupLocation, observed: LocationObserved, now: datetime) -> Adoption:
@@ -122,6 +128,18 @@ def _adopt(location: BackupLocation, observed: LocationObserved, now: datetime) 
         warnings=observed.warnings,
     )
     return plan_adoption(asked, now)
+
+
+def _pull(location: BackupLocation, observed: LocationObserved, now: datetime) -> Pulling:
+    asked = PullObserved(
+        target=location,
+        around=observed.around,
+        sources=observed.pulls,
+        children=observed.children,
+        warnings=observed.warnings,
+        failures=observed.failures,
+    )
+    return plan_pulls(asked, now)
 
 
 def settings_hash(location: BackupLocation) -> str:

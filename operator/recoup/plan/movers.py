@@ -244,6 +244,11 @@ def _job_condition(job: Object) -> Object | None:
     return None
 
 
+def is_over(job: Object) -> bool:
+    """The Job has ended, well or not."""
+    return _job_condition(job) is not None
+
+
 def parse_time(text: str) -> datetime:
     """A time as the API server writes it."""
     return msgspec.convert(text, datetime)

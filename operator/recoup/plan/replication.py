@@ -54,13 +54,16 @@ def obstacle(places: Places, name: str) -> Refusal | None:
     if location is None:
         return Refusal("LocationNotFound", f"BackupLocation {name} does not exist; create it, or take it out of spec.locations")
     refused = check_namespace(location, places.namespace, places.namespace_labels)
-    if refused is not None:
-        return refused
+    return refused or out_of_reach(location, places.failures.get(name))
+
+
+def out_of_reach(location: BackupLocation, failure: ApiFailure | None) -> Refusal | None:
+    """Why the location does not answer, or a log there can't be read; one that holds nothing of the vault yet is no reason."""
+    name = location.metadata.name
     reachable = find_condition(location.status.conditions, REACHABLE)
     if reachable is not None and reachable.status is ConditionStatus.FALSE:
         since = f"{reachable.last_transition_time:%Y-%m-%dT%H:%M:%SZ}"
         return Refusal(reachable.reason, f"BackupLocation {name} can't be reached since {since}: {reachable.message}")
-    failure = places.failures.get(name)
     if failure is not None and failure.reason != NOTHING_THERE:
         return Refusal(failure.reason, f"BackupLocation {name} can't be read: {failure.message}")
     return None
@@ -87,7 +90,7 @@ def find_lack(places: Places, name: str) -> Lack | None:
         offered = places.catalogues.get(source)
         if offered is None or obstacle(places, source) is not None:
             continue
-        lack = _compare(offered, target, source)
+        lack = compare(offered, target, source)
         if lack.round or source == places.names[0]:
             return lack
     return None
@@ -113,7 +116,8 @@ def _held(places: Places, name: str) -> Catalogue | None:
     return places.catalogues.get(name)
 
 
-def _compare(offered: Catalogue, target: Catalogue, source: str) -> Lack:
+def compare(offered: Catalogue, target: Catalogue, source: str) -> Lack:
+    """What the target lacks of what the location `source` offers; an empty round if there is nothing to copy."""
     missing = [point for point in offered.points if point.manifest not in target.live and point.manifest not in target.forgotten]
     changed = [
         f"{point.manifest} {point.revision}"
@@ -131,14 +135,18 @@ def _compare(offered: Catalogue, target: Catalogue, source: str) -> Lack:
 
 
 def _task(places: Places, target: BackupLocation, lack: Lack, source: str, around: Surroundings) -> Task:
-    fingerprint = places.catalogues[source].fingerprint
+    return copy_task(places.catalogues[source], places.namespace, places.locations[source], target, lack, around)
+
+
+def copy_task(
+    offered: Catalogue, namespace: str, source: BackupLocation, target: BackupLocation, lack: Lack, around: Surroundings
+) -> Task:  # fmt: skip
+    """The Job that copies what is lacking of a vault, which is that of `namespace`."""
 
     def build(name: str, labels: dict[str, str]) -> Object:
-        origin = places.locations[source].spec
         return build_replicate_job(
-            around, origin, target.spec, name=name, labels=labels, vault=places.vault, fingerprint=fingerprint
+            around, source.spec, target.spec, name=name, labels=labels, vault=offered.vault, fingerprint=offered.fingerprint
         )  # fmt: skip
 
-    return Task(
-        kind=REPLICATE, location=target, vault=places.vault, namespace=places.namespace, round=f"{source} {lack.round}", build=build
-    )
+    turn = f"{source.metadata.name} {lack.round}"
+    return Task(kind=REPLICATE, location=target, vault=offered.vault, namespace=namespace, round=turn, build=build)

@@ -1,6 +1,7 @@
 """The first cluster is lost: a second one that never saw it gets the chart, a location that it may only read, and a key, and has the data.
 
 docs/second-cluster.md as a test, with the manifests of docs/examples/second-cluster.yaml. Nothing of the first cluster answers meanwhile.
+It has copied everything to a place of its own, too (second-cluster-copies.yaml), from which the data comes once the first place is gone.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from recoup.controller.kube import ApiServer
 from recoup.controller.resources import LOCATION, POLICY, RESTORE, SNAPSHOT
 from tests.cluster import lifecycle
 from tests.cluster.audit import Audit
+from tests.cluster.s3.buckets import Bucket, create_bucket
 from tests.cluster.s3.rights import restricted_credentials
+from tests.cluster.s3.servers import S3Server
 from tests.e2e.cluster.locations import MOVERS, SYSTEM, Place, secret
 from tests.e2e.cluster.product import CONTROLLER, Product, api_server, install
 from tests.e2e.cluster.waiting import wait_until
@@ -28,7 +31,7 @@ from tools import bucket_policies
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
-EXAMPLE = Path(__file__).resolve().parents[3] / "docs" / "examples" / "second-cluster.yaml"
+EXAMPLES = Path(__file__).resolve().parents[3] / "docs" / "examples"
 DIGEST = "cd /data && find . -type f -print0 | sort -z | xargs -0 sha256sum"
 WRITE = "for n in $(seq 40); do head -c 300000 /dev/urandom > /data/file-$n; done; mkdir /data/deep; cp /data/file-1 /data/deep/; sync"
 
@@ -57,11 +60,11 @@ def lost(product: Product) -> Iterator[None]:
         wait_until("the first API server is back", lambda: None if product.kube.ready() else "not ready", 120)
 
 
-def manifests(place: Place) -> list[dict[str, Any]]:
+def manifests(example: str, bucket: Bucket, prefix: str) -> list[dict[str, Any]]:
     """Those of the documentation, in their order, with this test's bucket."""
-    found = list(yaml.safe_load_all(EXAMPLE.read_text().replace("${ENDPOINT}", place.bucket.server.endpoint)))
+    found = list(yaml.safe_load_all((EXAMPLES / example).read_text().replace("${ENDPOINT}", bucket.server.endpoint)))
     location = next(item for item in found if item["kind"] == "BackupLocation")
-    location["spec"]["s3"] |= {"bucket": place.bucket.name, "prefix": place.prefix, "region": place.bucket.server.region}
+    location["spec"]["s3"] |= {"bucket": bucket.name, "prefix": prefix, "region": bucket.server.region}
     return found
 
 
@@ -74,13 +77,29 @@ def read_only_secrets(kube: ApiServer, place: Place) -> None:
     secret(kube, MOVERS, "recoup-key", key=place.key.read_text())
 
 
+def own_secrets(kube: ApiServer, bucket: Bucket) -> None:
+    """Credentials of the second cluster for a place that the first one knows nothing of."""
+    given = bucket.server.credentials
+    for namespace in (SYSTEM, MOVERS):
+        secret(kube, namespace, "bunker-s3", accessKeyID=given.access_key, secretAccessKey=given.secret_key)
+
+
 def stored(place: Place) -> dict[str, str]:
     """Every object below the location's prefix with what identifies its bytes."""
     pages = place.bucket.client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket.name, Prefix=f"{place.prefix}/")
     return {entry["Key"]: entry["ETag"] for page in pages for entry in page.get("Contents", ())}
 
 
-def test_a_second_cluster_restores_what_the_lost_one_had(product: Product, capsys: pytest.CaptureFixture[str]) -> None:
+def empty(place: Place) -> None:
+    """Everything at the first cluster's location goes."""
+    for name in stored(place):
+        place.bucket.client.delete_object(Bucket=place.bucket.name, Key=name)
+
+
+def test_a_second_cluster_restores_what_the_lost_one_had(
+    product: Product, versitygw_on_network: S3Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bunker = create_bucket(versitygw_on_network, "bunker")
     with product.make_place("shared") as place, product.team("shop") as team:
         place.wait_ready()
         team.claim("data", storage_class="recoup-immediate")
@@ -96,7 +115,7 @@ def test_a_second_cluster_restores_what_the_lost_one_had(product: Product, capsy
             audit = Audit(lifecycle.find(cluster.name))
             read_only_secrets(kube, place)
             other = Team(kube, cluster, "shop", "frankfurt")
-            for made in manifests(place):
+            for made in manifests("second-cluster.yaml", place.bucket, place.prefix):
                 cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump(made))
             other.wait_ready(RESTORE, "after-the-loss")
             with capsys.disabled():
@@ -124,3 +143,13 @@ def test_a_second_cluster_restores_what_the_lost_one_had(product: Product, capsy
             other.claim("own")
             other.policy("own", location="frankfurt")
             assert "ReadOnly" in other.wait_reason(POLICY, "own", "LocationReadOnly")["message"]
+
+            own_secrets(kube, bunker)
+            location, restore = manifests("second-cluster-copies.yaml", bunker, "prod")
+            cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump(location))
+            wait_until("all is copied", lambda: condition_missing(kube.get(LOCATION, None, "bunker"), "Pulled"), 180)
+            assert stored(place) == before, "copying only reads"
+            empty(place)
+            cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump(restore))
+            other.wait_ready(RESTORE, "from-the-copy")
+            assert other.run("digest-of-the-copy", DIGEST, **{"from-the-copy": "/data"}) == wanted

@@ -1,0 +1,193 @@
+"""Copies of other clusters' vaults: a location pulls from those that its spec.pull names (docs/second-cluster.md).
+
+As with a policy's replicas, what is lacking is read from the logs of both sides and nothing is remembered. There is no policy of this
+cluster to ask for these copies: the location does, for every vault at the source that another cluster made. Vaults of this cluster are
+its policies' own matter. Nothing is ever taken away from a copy because it went at the source.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from msgspec import Struct, structs
+
+from recoup.api.backuplocation import PULLED, BackupLocation, PullStatus, Vault
+from recoup.api.conditions import Conditions, drop_condition, find_condition, set_condition
+from recoup.api.labels import UPKEEP_VAULT
+from recoup.plan.access import Refusal
+from recoup.plan.actions import Action, Create, Object
+from recoup.plan.movers import is_over
+from recoup.plan.observed import ApiFailure, Catalogue, FailureKey, Surroundings
+from recoup.plan.replication import NOTHING_THERE, REPLICATE, Lack, compare, copy_task, out_of_reach, unfit
+from recoup.plan.upkeep import TaskPhase, TaskState, UpkeepObserved, is_upkeep, plan_upkeep
+
+AT_ONCE = 4
+"""Jobs of one location that copy at the same time: a first pull of many vaults must not take the cluster's room."""
+LOOK_EVERY = 60.0
+"""Seconds between two looks at the logs: one request for each vault at either side, if nothing is new."""
+COPYING_FOR = timedelta(hours=1)
+"""How long a recovery point may be on its way before the copy no longer counts as complete: new ones come all the time."""
+
+
+class PulledVault(Struct, frozen=True, kw_only=True):
+    """A vault at the source. offered, held: its catalogue there and here; None, with the failure, if it could not be read."""
+
+    vault: Vault
+    offered: Catalogue | None = None
+    offered_failure: ApiFailure | None = None
+    held: Catalogue | None = None
+    held_failure: ApiFailure | None = None
+
+
+class PullSource(Struct, frozen=True, kw_only=True):
+    """One entry of spec.pull. location: None if there is none of that name."""
+
+    name: str
+    location: BackupLocation | None = None
+    vaults: tuple[PulledVault, ...] = ()
+
+
+class PullObserved(Struct, frozen=True, kw_only=True):
+    """target: the location that pulls. children, warnings, failures: as in LocationObserved."""
+
+    target: BackupLocation
+    around: Surroundings
+    sources: tuple[PullSource, ...] = ()
+    children: tuple[Object, ...] = ()
+    warnings: dict[str, str] = {}
+    failures: dict[FailureKey, ApiFailure] = {}
+
+
+class Pulling(Struct, frozen=True, kw_only=True):
+    """The next writes, the lines of the status, and when to look again."""
+
+    actions: tuple[Action, ...] = ()
+    lines: tuple[PullStatus, ...] = ()
+    again: float | None = None
+
+
+class _Standing(Struct, frozen=True):
+    """How one vault's copy stands. lack: None if it is not known."""
+
+    lack: Lack | None = None
+    trouble: Refusal | None = None
+
+
+def foreign_vaults(source: BackupLocation, around: Surroundings) -> tuple[Vault, ...]:
+    """The vaults at the source that another cluster made, as far as they have been opened from here."""
+    return tuple(vault for vault in source.status.vaults if vault.cluster != around.cluster_uid)
+
+
+def plan_pulls(observed: PullObserved, now: datetime) -> Pulling:
+    """The next step for every vault of every source. A vault that several have comes from the first whose log can be read."""
+    actions: list[Action] = []
+    lines: list[PullStatus] = []
+    waits = [LOOK_EVERY] if observed.sources else []
+    running = sum(thing["kind"] == "Job" and is_upkeep(thing) and not is_over(thing) for thing in observed.children)
+    taken: set[str] = set()
+    for source in observed.sources:
+        blocked = _obstacle(source, observed.target)
+        standings: list[_Standing] = []
+        for pulled in source.vaults if blocked is None else ():
+            if pulled.vault.id in taken:
+                continue
+            if pulled.offered is not None:
+                taken.add(pulled.vault.id)
+            lack = _lack(pulled, source.name)
+            step = _advance(pulled, source, lack, observed, now, full=running >= AT_ONCE)
+            running += sum(isinstance(action, Create) for action in step.actions)
+            actions += step.actions
+            waits += [] if step.again is None else [step.again]
+            standings.append(_Standing(lack, _trouble(pulled, step.state)))
+        lines.append(_line(source, blocked, standings))
+    return Pulling(actions=tuple(actions), lines=tuple(lines), again=min(waits, default=None))
+
+
+def judge_pulls(conditions: Conditions, lines: tuple[PullStatus, ...], generation: int, now: datetime) -> Conditions:
+    """The condition Pulled: whether all that the sources have is here, but for what is newer than COPYING_FOR. Without sources, none."""
+    if not lines:
+        return drop_condition(conditions, PULLED)
+    troubled = next((line for line in lines if line.reason), None)
+    if troubled is not None:
+        message = f"from BackupLocation {troubled.source}: {troubled.message}"
+        return set_condition(conditions, PULLED, False, troubled.reason or "", message, now=now, generation=generation)
+    vaults, complete = sum(line.vaults for line in lines), sum(line.complete for line in lines)
+    behind = min((line.behind_since for line in lines if line.behind_since), default=now)
+    known = find_condition(conditions, PULLED)
+    on_its_way = known is not None and known.reason == "Complete" and now - behind < COPYING_FOR
+    if complete < vaults and not on_its_way:
+        message = f"{vaults - complete} of {vaults} vaults have recovery points that are not here yet"
+        return set_condition(conditions, PULLED, False, "Copying", message, now=now, generation=generation)
+    message = f"all recovery points of {vaults} vaults of other clusters are here, but for what is less than an hour old"
+    return set_condition(conditions, PULLED, True, "Complete", message, now=now, generation=generation)
+
+
+class _Step(Struct, frozen=True):
+    actions: tuple[Action, ...] = ()
+    state: TaskState | None = None
+    again: float | None = None
+
+
+def _advance(pulled: PulledVault, source: PullSource, lack: Lack | None, observed: PullObserved, now: datetime, *, full: bool) -> _Step:
+    """Make, follow or remove the Job of one vault; with as many as may be at once, only those that are there go on."""
+    things = tuple(_of_vault(observed.children, pulled.vault.id))
+    wanted = []
+    if lack is not None and lack.round and pulled.offered is not None and source.location is not None and (things or not full):
+        wanted = [copy_task(pulled.offered, pulled.vault.namespace, source.location, observed.target, lack, observed.around)]
+    asked = UpkeepObserved(
+        vault=pulled.vault.id,
+        locations=(observed.target,),
+        things=things,
+        warnings=observed.warnings,
+        failures=observed.failures,
+    )
+    upkeep = plan_upkeep(wanted, asked, now)
+    return _Step(upkeep.actions, upkeep.states.get((REPLICATE, observed.target.metadata.name)), upkeep.again)
+
+
+def _lack(pulled: PulledVault, source: str) -> Lack | None:
+    held = pulled.held
+    if pulled.held_failure is not None and pulled.held_failure.reason == NOTHING_THERE:
+        held = Catalogue(vault=pulled.vault.id)
+    if pulled.offered is None or held is None or pulled.offered.fingerprint != pulled.vault.fingerprint:
+        return None
+    return compare(pulled.offered, held, source)
+
+
+def _obstacle(source: PullSource, target: BackupLocation) -> Refusal | None:
+    if source.location is None:
+        return Refusal("LocationNotFound", f"BackupLocation {source.name} does not exist; create it, or take it out of spec.pull")
+    if not source.location.spec.lists_vaults:
+        message = "it does not list the vaults of other clusters; set accessMode: ReadOnly or catalogue: {} there"
+        return Refusal("VaultsNotListed", message)
+    return out_of_reach(source.location, None) or out_of_reach(target, None) or unfit(target)
+
+
+def _trouble(pulled: PulledVault, state: TaskState | None) -> Refusal | None:
+    of = f"vault {pulled.vault.id} of namespace {pulled.vault.namespace}"
+    for failure in (pulled.offered_failure, pulled.held_failure):
+        if failure is not None and failure.reason != NOTHING_THERE:
+            return Refusal(failure.reason, f"{of}: {failure.message}")
+    if pulled.offered is not None and pulled.offered.fingerprint != pulled.vault.fingerprint:
+        return Refusal("VaultChanged", f"{of} has another root key than when it was first seen; nothing of it is copied")
+    if state is not None and state.phase is TaskPhase.FAILED:
+        return Refusal(state.reason, f"{of}: {state.message}")
+    if state is not None and state.phase is TaskPhase.WAITING and state.reason:
+        return Refusal(state.reason, f"{of}: {state.message}") if state.reason != "WaitingForUpkeep" else None
+    return None
+
+
+def _line(source: PullSource, blocked: Refusal | None, standings: list[_Standing]) -> PullStatus:
+    if blocked is not None:
+        return PullStatus(source=source.name, reason=blocked.reason, message=blocked.message)
+    troubles = [standing.trouble for standing in standings if standing.trouble is not None]
+    line = PullStatus(
+        source=source.name,
+        vaults=len(standings),
+        complete=sum(standing.lack is not None and not standing.lack.round for standing in standings),
+        behind_since=min((standing.lack.oldest for standing in standings if standing.lack and standing.lack.oldest), default=None),
+    )
+    return structs.replace(line, reason=troubles[0].reason, message=troubles[0].message) if troubles else line
+
+
+def _of_vault(children: tuple[Object, ...], vault: str) -> Iterator[Object]:
+    return (child for child in children if child["metadata"]["labels"].get(UPKEEP_VAULT) == vault)
