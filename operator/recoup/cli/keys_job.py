@@ -16,6 +16,7 @@ from recoup.cli.options import Location, location_options, report_option
 from recoup.errors import Invalid, RecoupError, Usage
 
 if TYPE_CHECKING:
+    from recoup.controller.kube import Kube
     from recoup.engine.vault import Provisioned
 
 
@@ -35,6 +36,7 @@ def command(
     cluster_uid: str, writer_namespace: str, catalogue_namespace: str, report: str | None,
 ) -> None:  # fmt: skip
     """Make the keys of a vault and hand each role its part. Run by the controller, once per vault; running it again is harmless."""
+    from recoup.controller.kube import ApiServer, load_configuration
     from recoup.report import Report, write_report
 
     started = time.monotonic()
@@ -42,7 +44,7 @@ def command(
     try:
         labels = {"namespace": namespace, "namespaceUid": namespace_uid} | ({"clusterUid": cluster_uid} if cluster_uid else {})
         provisioned = make_keys(location, key_files, recipients, vault, labels)
-        hand_out(provisioned, vault, labels, writer_namespace, catalogue_namespace)
+        hand_out(ApiServer(load_configuration()), provisioned, vault, labels, writer_namespace, catalogue_namespace)
         done.outcome, done.reason, done.id = "Succeeded", "", provisioned.fingerprint
         done.message = f"vault {vault} {'made' if provisioned.created else 'opened'}; {provisioned.fingerprint}"
         click.echo(done.message)
@@ -83,7 +85,9 @@ def make_keys(
     )
 
 
-def hand_out(provisioned: Provisioned, vault: str, labels: dict[str, str], writer_namespace: str, catalogue_namespace: str) -> None:
+def hand_out(
+    kube: Kube, provisioned: Provisioned, vault: str, labels: dict[str, str], writer_namespace: str, catalogue_namespace: str
+) -> None:
     """Write the three Secrets, the catalogue's last: it says which roles got theirs.
 
     Those of writer and maintenance are of no use once their namespace is gone, and go with it. The catalogue's stays: with it a restore
@@ -91,9 +95,7 @@ def hand_out(provisioned: Provisioned, vault: str, labels: dict[str, str], write
     """
     from recoup.api.names import catalogue_secret, maintenance_secret, writer_secret
     from recoup.controller.handout import ROLES, build_role_secret, handed_out, vault_notes, write_secret
-    from recoup.controller.kube import ApiServer, load_configuration
 
-    kube = ApiServer(load_configuration())
     namespace, namespace_uid = labels["namespace"], labels["namespaceUid"]
     annotations = vault_notes(provisioned.fingerprint, namespace, namespace_uid, labels.get("clusterUid", "")) | {ROLES: handed_out()}
     with_namespace = (namespace, namespace_uid)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import field
@@ -46,6 +46,12 @@ OURS = (VOLUME_SNAPSHOT, JOB, POD)
 KINDS = (*WHOLE, *OURS)
 OUR_LABEL = f"{MANAGED_BY}={MANAGER}"
 
+NAME = "metadata.name"
+POLICY_NAME = "spec.policyRef.name"
+"""Fields of which one may be asked for besides labels."""
+
+K = TypeVar("K")
+
 REMEMBER_GONE = 600.0
 """Seconds for which a deleted object is remembered: longer than any late answer or event about it can take."""
 
@@ -61,6 +67,8 @@ class Entry(NamedTuple):
     labels: Mapping[str, str]
     raw: bytes
     touched: float
+    policy: str = ""
+    """Of a BackupSnapshot: the name in spec.policyRef."""
 
 
 class _Shelf(Record):
@@ -69,6 +77,8 @@ class _Shelf(Record):
     entries: dict[Place, Entry] = field(default_factory=dict)
     by_owner: dict[str, set[Place]] = field(default_factory=dict)
     by_namespace: dict[str, set[Place]] = field(default_factory=dict)
+    by_policy: dict[Place, set[Place]] = field(default_factory=dict)
+    """Of BackupSnapshots: by namespace and name of the policy that they are of."""
     gone: dict[str, tuple[float, float]] = field(default_factory=dict)
     """By uid of what is not here any more: when that was learned, and the last version that is not to come back."""
     synced: bool = False
@@ -100,13 +110,19 @@ class Cache:
         entry = shelf.entries.get((namespace or "", name)) if shelf else None
         return entry.uid if entry else ""
 
-    def select(self, resource: Resource, namespace: str | None, labels: str) -> list[Object] | None:
-        """All that match by name, or None if the answer can't be known from here."""
+    def select(self, resource: Resource, namespace: str | None, labels: str, fields: str = "") -> list[Object] | None:
+        """All that match by name, or None if the answer can't be known from here.
+
+        `fields`: one of NAME and POLICY_NAME with its value, together with a namespace.
+        """
         shelf = self._shelves.get(resource)
         if shelf is None or not shelf.synced or not self._covers(resource, namespace, labels):
             return None
+        path, _, value = fields.partition("=")
+        if path not in ("", NAME, POLICY_NAME) or (path and namespace is None) or (path == POLICY_NAME and resource is not SNAPSHOT):
+            return None
         with self._lock:
-            found = self._matching(shelf, namespace, labels)
+            found = self._matching(shelf, namespace, labels, path, value)
         return [_decode(resource, entry) for _, entry in sorted(found)]
 
     def names(self, resource: Resource, namespace: str | None, labels: str) -> list[tuple[Place, str, Mapping[str, str]]] | None:
@@ -125,9 +141,13 @@ class Cache:
             return False
         metadata = obj["metadata"]
         place: Place = (metadata.get("namespace") or "", metadata["name"])
-        kept = obj | {"metadata": {key: value for key, value in metadata.items() if key != "managedFields"}}
         version, now = int(metadata["resourceVersion"]), self.clock()
-        entry = Entry(metadata["uid"], version, metadata.get("labels") or {}, msgspec.json.encode(kept), now)
+        seen = shelf.entries.get(place)
+        if seen is not None and seen.version >= version:
+            return False  # as most of what a comparison lists; before it is encoded for nothing
+        policy = policy_of(obj) if resource is SNAPSHOT else ""
+        kept = obj | {"metadata": {key: value for key, value in metadata.items() if key != "managedFields"}}
+        entry = Entry(metadata["uid"], version, metadata.get("labels") or {}, msgspec.json.encode(kept), now, policy)
         with self._lock:
             known = shelf.entries.get(place)
             if version <= shelf.gone.get(entry.uid, (0.0, -1.0))[1] or (known is not None and known.version >= version):
@@ -194,11 +214,15 @@ class Cache:
         ours = (metadata.get("labels") or {}).get(MANAGED_BY) == MANAGER
         return ours and (resource is VOLUME_SNAPSHOT or metadata.get("namespace") == self._movers_namespace)
 
-    def _matching(self, shelf: _Shelf, namespace: str | None, labels: str) -> list[tuple[Place, Entry]]:
+    def _matching(self, shelf: _Shelf, namespace: str | None, labels: str, path: str = "", value: str = "") -> list[tuple[Place, Entry]]:
         terms = [term.partition("=") for term in labels.split(",") if term]
         owner = next((value for key, equals, value in terms if key == OWNER_UID and equals), None)
         places: Iterable[Place] = shelf.entries
-        if owner is not None:
+        if path == NAME and namespace is not None:
+            places = [place] if (place := (namespace, value)) in shelf.entries else []
+        elif path == POLICY_NAME and namespace is not None:
+            places = shelf.by_policy.get((namespace, value), ())
+        elif owner is not None:
             places = shelf.by_owner.get(owner, ())
         elif namespace is not None:
             places = shelf.by_namespace.get(namespace, ())
@@ -209,6 +233,7 @@ class Cache:
         """Replace one entry, and keep the indexes."""
         if known is not None:
             _unfile(shelf.by_owner, known.labels.get(OWNER_UID), place)
+            _unfile(shelf.by_policy, (place[0], known.policy), place)
         if entry is None:
             shelf.entries.pop(place, None)
             _unfile(shelf.by_namespace, place[0], place)
@@ -217,6 +242,13 @@ class Cache:
         shelf.by_namespace.setdefault(place[0], set()).add(place)
         if OWNER_UID in entry.labels:
             shelf.by_owner.setdefault(entry.labels[OWNER_UID], set()).add(place)
+        if entry.policy:
+            shelf.by_policy.setdefault((place[0], entry.policy), set()).add(place)
+
+
+def policy_of(snapshot: Object) -> str:
+    """The policy that a BackupSnapshot names."""
+    return str(((snapshot.get("spec") or {}).get("policyRef") or {}).get("name", ""))
 
 
 def _decode(resource: Resource, entry: Entry) -> Object:
@@ -228,12 +260,12 @@ def _matches(labels: Mapping[str, str], key: str, equals: str, value: str) -> bo
     return labels.get(key) == value if equals else key in labels
 
 
-def _unfile(index: dict[str, set[Place]], key: str | None, place: Place) -> None:
-    places = index.get(key or "")
-    if places is not None:
+def _unfile(index: dict[K, set[Place]], key: K | None, place: Place) -> None:
+    places = index.get(key) if key is not None else None
+    if key is not None and places is not None:
         places.discard(place)
         if not places:
-            del index[key or ""]
+            del index[key]
 
 
 def _remember_gone(shelf: _Shelf, uid: str, now: float, version: float = FOR_EVER) -> None:

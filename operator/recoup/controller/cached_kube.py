@@ -11,7 +11,7 @@ import builtins
 from collections.abc import Callable, Iterator
 
 from recoup.controller import failures
-from recoup.controller.cache import Cache
+from recoup.controller.cache import POLICY_NAME, Cache, policy_of
 from recoup.controller.kube import Kube, Object
 from recoup.controller.resources import Resource
 from recoup.errors import RecoupError
@@ -34,6 +34,10 @@ class ServerKube:
         return obj
 
     def list(self, resource: Resource, namespace: str | None = None, *, labels: str = "", fields: str = "") -> list[Object]:
+        path, _, value = fields.partition("=")
+        if path == POLICY_NAME:  # servers do not select by it: only the cache does
+            every = self.list(resource, namespace, labels=labels)
+            return [item for item in every if policy_of(item) == value]
         began = self.cache.clock()
         found = self._kube.list(resource, namespace, labels=labels, fields=fields)
         for obj in found:
@@ -112,5 +116,5 @@ class CachedKube(ServerKube):
         return [{"metadata": {"namespace": place[0], "name": place[1], "uid": uid, "labels": marks}} for place, uid, marks in known]
 
     def list(self, resource: Resource, namespace: str | None = None, *, labels: str = "", fields: str = "") -> list[Object]:
-        known = None if fields else self.cache.select(resource, namespace, labels)
+        known = self.cache.select(resource, namespace, labels, fields)
         return known if known is not None else super().list(resource, namespace, labels=labels, fields=fields)

@@ -14,6 +14,7 @@ import msgspec
 
 from recoup.api.labels import MANAGED_BY, MANAGER, OWNER_NAMESPACE, OWNER_UID
 from recoup.controller import failures
+from recoup.controller.cache import NAME, POLICY_NAME
 from recoup.controller.kube import Kube, Object
 from recoup.controller.resources import (
     CORE_EVENT,
@@ -22,6 +23,7 @@ from recoup.controller.resources import (
     POD,
     PV,
     PVC,
+    SNAPSHOT,
     SNAPSHOT_GROUP,
     STORAGE_CLASS,
     VOLUME_SNAPSHOT,
@@ -100,6 +102,14 @@ class Reader:
         if self.at_server is not self and _lacks_some(jobs, pods, frozenset(expected)):
             return self.at_server.jobs_and_pods(label)
         return (*jobs, *pods)
+
+    def snapshots_of(self, namespace: str, policy: str) -> tuple[Object, ...]:
+        """The BackupSnapshots that name this policy, by whomever they were made."""
+        return tuple(self.kube.list(SNAPSHOT, namespace, fields=f"{POLICY_NAME}={policy}"))
+
+    def listed(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        """As `optional`, but absence is taken from the cache too: for what decides nothing that can't be undone."""
+        return next(iter(self.kube.list(resource, namespace, fields=f"{NAME}={name}")), None)
 
     def namespace(self, name: str) -> Object | None:
         return self.optional(NAMESPACE, None, name)

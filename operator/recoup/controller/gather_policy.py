@@ -19,7 +19,7 @@ from recoup.controller.gather_keys import VaultKeys, observe_keys
 from recoup.controller.gather_snapshot import read_catalogue
 from recoup.controller.kube import Object
 from recoup.controller.ledger import FailureLedger
-from recoup.controller.resources import LOCATION, RESTORE, SNAPSHOT
+from recoup.controller.resources import LOCATION, RESTORE
 from recoup.plan.actions import Plan
 from recoup.plan.forgetting import needs_points
 from recoup.plan.homes import choose_home_of, is_used, own_vault
@@ -42,13 +42,13 @@ class PolicyReconciler:
 
     def observe(self, obj: Object, now: datetime, *, sure: bool = False) -> PolicyObserved:
         reader, metadata = self._reader.at_server if sure else self._reader, obj["metadata"]
-        snapshots = reader.kube.list(SNAPSHOT, metadata["namespace"])
+        snapshots = reader.snapshots_of(metadata["namespace"], metadata["name"])
         namespace = reader.namespace(metadata["namespace"])
         locations = self._locations(reader, obj)
         home = locations.get(choose_home_of(obj, locations, namespace, now))
         vault = home_vault(decode(BackupLocation, home), namespace["metadata"]["uid"]) if home and namespace else None
         keys = observe_keys(self._reader, self._catalogues, vault, now) if vault else VaultKeys()
-        mine = tuple(item for item in snapshots if _is_of(item, metadata["name"], namespace))
+        mine = tuple(item for item in snapshots if not is_foreign(item, namespace))
         handed_out = vault is None or not keys.ready or not needs_points(obj, mine) or self._catalogues.has_maintenance(vault)
         upkeep = reader.jobs_and_pods(f"{UPKEEP_NAMESPACE}={label_value(metadata['namespace'])}")
         observed = PolicyObserved(
@@ -114,11 +114,6 @@ class PolicyReconciler:
             ready = not needs_points(observed.policy, observed.snapshots) or self._catalogues.has_maintenance(vault)
             found.append(VaultElsewhere(home=name, vault=vault, maintenance_ready=ready, catalogues=catalogues, catalogue_failures=unread))
         return tuple(found)
-
-
-def _is_of(snapshot: Object, policy: str, namespace: Object | None) -> bool:
-    """A run of this policy, or a view of one; what the namespace adopted is of a policy elsewhere."""
-    return bool(snapshot["spec"]["policyRef"]["name"] == policy) and not is_foreign(snapshot, namespace)
 
 
 def _is_checked(policy: Object) -> bool:

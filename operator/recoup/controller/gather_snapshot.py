@@ -100,8 +100,7 @@ class SnapshotReconciler:
         if children:
             children += reader.contents_of([child for child in children if child["kind"] == VOLUME_SNAPSHOT.kind], children)
         location = reader.optional(LOCATION, None, location_name(obj, None)) if children else None
-        policies = reader.kube.list(POLICY, obj["metadata"]["namespace"])  # a list, because that one is gone need not be asked each time
-        policy = next((item for item in policies if item["metadata"]["name"] == obj["spec"]["policyRef"]["name"]), None)
+        policy = reader.listed(POLICY, obj["metadata"]["namespace"], obj["spec"]["policyRef"]["name"])
         known = {copy.location for copy in status.copies}
         names = known | {item["name"] for item in (policy["spec"]["locations"] if policy else ())}
         held = {name: self._catalogues.known_at(name, status.vault) for name in sorted(names)} if status.vault else {}

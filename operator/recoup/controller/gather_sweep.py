@@ -25,7 +25,7 @@ def gather_sweep(reader: Reader) -> SweepObserved:
     if not children:
         return SweepObserved(around=around)
     restored = tuple(kube.list(PVC, labels=RESTORED_BY))
-    owners = frozenset(item["metadata"]["uid"] for resource in OWNERS.values() for item in kube.list(resource))
+    owners = frozenset(item["metadata"]["uid"] for resource in OWNERS.values() for item in kube.list_metadata(resource))
     wanted = {(ref["namespace"], ref["name"]) for item in children if (ref := (item.get("spec") or {}).get("claimRef"))}
     claims = {place: claim["metadata"]["uid"] for place in sorted(wanted) if (claim := reader.optional(PVC, *place)) is not None}
     namespaces = {item["metadata"]["name"]: item["metadata"]["uid"] for item in kube.list(NAMESPACE)}

@@ -33,7 +33,7 @@ from recoup.controller.resources import (
     Key,
     Resource,
 )
-from recoup.plan.objects.identity import RESTORED_BY, VAULT
+from recoup.plan.objects.identity import RESTORED_BY, VAULT, VAULT_NAMESPACE
 
 log = logging.getLogger(__name__)
 
@@ -198,8 +198,8 @@ class Router:
         key = self.owner_of(labels)
         if key is not None:
             self._changed(key, delay)
-        if VAULT in labels:  # a keys Job belongs to the location too, and policies and runs wait for it
-            self._wake((POLICY.kind, SNAPSHOT.kind))
+        if VAULT in labels:  # a keys Job belongs to the location too, and policies and runs of its namespace wait for it
+            self._wake((POLICY.kind, SNAPSHOT.kind), namespace=labels.get(VAULT_NAMESPACE))
 
     def owner_of(self, labels: dict[str, str]) -> Key | None:
         known = self._seen.get(labels.get(OWNER_UID) or labels.get(RESTORED_BY, ""))

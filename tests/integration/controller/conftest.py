@@ -14,6 +14,9 @@ from recoup.controller.kube import ApiServer, load_configuration
 from tests.cluster.programs import program
 
 ADMIN_TOKEN = "admin-of-the-test-server"  # a server on loopback that lives for one test session
+OTHERS_TOKEN = "others-of-the-test-server"
+OTHERS = "rest-of-the-cluster"
+"""User in the audit log of whatever is not Recoup, where a test has to tell them apart."""
 
 
 def free_port() -> int:
@@ -31,6 +34,7 @@ class ControlPlane:
         self.etcd_port = free_port()
         self.url = f"https://127.0.0.1:{self.port}"
         self.kubeconfig = directory / "kubeconfig"
+        self.others_kubeconfig = directory / "others.kubeconfig"
         self.audit_log = directory / "audit.log"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -44,9 +48,13 @@ class ControlPlane:
         )  # fmt: skip
         key = self.directory / "sa.key"
         subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
-        (self.directory / "tokens.csv").write_text(f'{ADMIN_TOKEN},admin,admin,"system:masters"\n')
+        (self.directory / "tokens.csv").write_text(
+            f'{ADMIN_TOKEN},admin,admin,"system:masters"\n{OTHERS_TOKEN},{OTHERS},{OTHERS},"system:masters"\n'
+        )
         (self.directory / "audit.yaml").write_text("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n")
-        self.kubeconfig.write_text(kubeconfig_text(self.url, ADMIN_TOKEN, self.directory / "certs" / "apiserver.crt"))
+        authority = self.directory / "certs" / "apiserver.crt"
+        self.kubeconfig.write_text(kubeconfig_text(self.url, ADMIN_TOKEN, authority))
+        self.others_kubeconfig.write_text(kubeconfig_text(self.url, OTHERS_TOKEN, authority))
         self.start_api()
 
     def start_api(self) -> None:
@@ -64,11 +72,19 @@ class ControlPlane:
         self._end("kube-apiserver")
 
     def stop(self) -> None:
-        for name in ("kube-apiserver", "etcd"):
+        for name in reversed(self._processes.copy()):
             self._end(name)
+
+    def run(self, name: str, *arguments: str) -> None:
+        """Another program of the cluster, until `stop`."""
+        self._run(name, *arguments)
 
     def kube(self) -> ApiServer:
         return ApiServer(load_configuration(str(self.kubeconfig)))
+
+    def kube_of_others(self) -> ApiServer:
+        """The same under another name in the audit log."""
+        return ApiServer(load_configuration(str(self.others_kubeconfig)))
 
     def _run(self, name: str, *arguments: str) -> None:
         with (self.directory / f"{name}.log").open("ab") as log:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recoup.api.labels import MANAGED_BY, MANAGER, OWNER_UID
-from recoup.controller.cache import OUR_LABEL, REMEMBER_GONE, Cache
-from recoup.controller.resources import JOB, PV, PVC, SECRET, VOLUME_SNAPSHOT
+from recoup.controller.cache import NAME, OUR_LABEL, POLICY_NAME, REMEMBER_GONE, Cache
+from recoup.controller.resources import JOB, PV, PVC, SECRET, SNAPSHOT, VOLUME_SNAPSHOT
 
 OURS = {MANAGED_BY: MANAGER, OWNER_UID: "o1"}
 
@@ -138,6 +138,21 @@ def test_indexes_follow_a_change_of_labels(cache: Cache) -> None:
     cache.put(PV, thing("v", 2, namespace=""))
     assert cache.select(PV, None, f"{OWNER_UID}=o1") == []
     assert versions(cache.select(PV, None, "")) == {"uid-v": 2}
+
+
+def test_snapshots_are_found_by_their_policy_and_anything_by_its_name(cache: Cache) -> None:
+    for name, namespace, policy in (("a", "shop", "daily"), ("b", "shop", "hourly"), ("c", "blog", "daily")):
+        cache.put(SNAPSHOT, thing(name, 1, namespace=namespace) | {"spec": {"version": 1, "policyRef": {"name": policy}}})
+    cache.reconcile(SNAPSHOT, None, "", {"uid-a", "uid-b", "uid-c"}, began=0.0, whole=True)
+    assert set(versions(cache.select(SNAPSHOT, "shop", "", f"{POLICY_NAME}=daily"))) == {"uid-a"}
+    assert set(versions(cache.select(SNAPSHOT, "shop", "", f"{NAME}=b"))) == {"uid-b"}
+    assert cache.select(SNAPSHOT, "shop", "", f"{NAME}=none") == []
+    cache.put(SNAPSHOT, thing("a", 2) | {"spec": {"version": 2, "policyRef": {"name": "hourly"}}})
+    assert cache.select(SNAPSHOT, "shop", "", f"{POLICY_NAME}=daily") == []
+    cache.drop(SNAPSHOT, "uid-b", "shop", "b")
+    assert set(versions(cache.select(SNAPSHOT, "shop", "", f"{POLICY_NAME}=hourly"))) == {"uid-a"}
+    assert cache.select(SNAPSHOT, None, "", f"{POLICY_NAME}=daily") is None, "only within a namespace"
+    assert cache.select(SNAPSHOT, "shop", "", "status.location=x") is None
 
 
 def test_a_list_takes_away_what_it_lacks_but_not_what_was_learned_since_it_was_asked_for(cache: Cache) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from recoup.api.labels import MANAGED_BY, MANAGER, OWNER_UID
 from recoup.controller import failures
-from recoup.controller.cache import OUR_LABEL, Cache
+from recoup.controller.cache import OUR_LABEL, POLICY_NAME, Cache
 from recoup.controller.cache_check import CacheCheck
 from recoup.controller.cached_kube import CachedKube
 from recoup.controller.resources import JOB, PVC, SECRET, SNAPSHOT, VOLUME_SNAPSHOT, Resource
@@ -43,6 +43,16 @@ def stage() -> Stage:
 
 def claim(name: str, **metadata: Any) -> dict[str, Any]:
     return {"metadata": {"name": name, "namespace": "shop", "labels": OURS, **metadata}, "spec": {"size": 1}}
+
+
+def test_the_snapshots_of_a_policy_are_known_and_can_be_asked_of_the_server(stage: Stage) -> None:
+    for name, policy in (("a", "daily"), ("b", "hourly")):
+        spec = {"policyRef": {"name": policy}}
+        stage.kube.create(SNAPSHOT, {"metadata": {"name": name, "namespace": "shop"}, "spec": spec})
+    stage.api.reads = 0
+    for kube, reads in ((stage.kube, 0), (stage.kube.server, 1)):
+        assert [item["metadata"]["name"] for item in kube.list(SNAPSHOT, "shop", fields=f"{POLICY_NAME}=daily")] == ["a"]
+        assert stage.api.reads == reads
 
 
 def test_what_is_known_costs_no_request(stage: Stage) -> None:

@@ -8,7 +8,7 @@ from recoup.api.labels import owner_labels
 from recoup.controller.cache import KINDS, OURS, Cache
 from recoup.controller.resources import JOB, NAMESPACE, PVC, SNAPSHOT, VOLUME_SNAPSHOT, Key
 from recoup.controller.watch import Router, build_registry, build_settings, listener
-from recoup.plan.objects.identity import RESTORED_BY, VAULT
+from recoup.plan.objects.identity import RESTORED_BY, VAULT, VAULT_NAMESPACE
 
 
 class Heard:
@@ -213,6 +213,17 @@ def test_the_end_of_a_keys_job_wakes_the_runs_that_wait_for_it(heard: Heard) -> 
     heard.router.tell(SNAPSHOT, None, run)
     heard.changed.clear()
     labels = owner_labels(kind="BackupLocation", namespace="", name="frankfurt", uid="l1") | {VAULT: "v"}
+    heard.router.tell(JOB, "MODIFIED", child(labels, conditions=[{"type": "Complete", "status": "True"}]))
+    assert heard.changed == [Key("BackupLocation", "", "frankfurt"), Key("BackupSnapshot", "shop", "run")]
+
+
+def test_a_keys_job_wakes_nobody_in_other_namespaces(heard: Heard) -> None:
+    """With a hundred namespaces each of their keys Jobs would have every policy of the cluster looked at."""
+    for place in ("shop", "blog"):
+        run = owner(name="run", uid=f"u-{place}") | {"spec": {"policyRef": {"name": "p"}}}
+        heard.router.tell(SNAPSHOT, None, run | {"metadata": run["metadata"] | {"namespace": place}})
+    heard.changed.clear()
+    labels = owner_labels(kind="BackupLocation", namespace="", name="frankfurt", uid="l1") | {VAULT: "v", VAULT_NAMESPACE: "shop"}
     heard.router.tell(JOB, "MODIFIED", child(labels, conditions=[{"type": "Complete", "status": "True"}]))
     assert heard.changed == [Key("BackupLocation", "", "frankfurt"), Key("BackupSnapshot", "shop", "run")]
 

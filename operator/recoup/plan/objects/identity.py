@@ -17,6 +17,9 @@ COMPONENT = "app.kubernetes.io/component"
 VAULT = f"{GROUP}/vault"
 """On a keys Job: the vault that it makes keys for."""
 
+VAULT_NAMESPACE = f"{GROUP}/vault-namespace"
+"""On a keys Job: the namespace whose vault it is, cut and hashed if its name is too long for a label value."""
+
 ADOPTS = f"{GROUP}/adopts"
 """On a Job that opens vaults which were made elsewhere: "vaults"."""
 

@@ -11,7 +11,7 @@ from recoup.api.backuppolicy import Mover
 from recoup.api.labels import MANAGED_BY, MANAGER, RUN
 from recoup.api.names import label_value, writer_secret
 from recoup.plan.actions import Object
-from recoup.plan.objects.identity import ATTEMPT, COMPONENT, LOCATION, VAULT, Owner
+from recoup.plan.objects.identity import ATTEMPT, COMPONENT, LOCATION, VAULT, VAULT_NAMESPACE, Owner
 from recoup.plan.objects.other_places import other_places
 from recoup.plan.objects.pod import (
     BACKUP_CAPABILITIES,
@@ -122,7 +122,7 @@ def build_keys_job(
         annotations=annotations,
         token=True,
     )
-    labels = owner.labels() | {COMPONENT: "keys", VAULT: vault, ATTEMPT: str(attempt)}
+    labels = owner.labels() | {COMPONENT: "keys", VAULT: vault, VAULT_NAMESPACE: label_value(namespace), ATTEMPT: str(attempt)}
     template = build_pod_template(around, parts, labels=labels, mover=Mover(), node_affinity=None)
     job = build_job(name, around.movers_namespace, labels, template)
     job["spec"] |= {"ttlSecondsAfterFinished": KEYS_JOB_KEPT, "activeDeadlineSeconds": SHORT_JOB_LIMIT}
