@@ -1,13 +1,24 @@
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
 from recoup.controller import failures
-from recoup.controller.apply import ActionFailed, NameTaken, apply_action, apply_actions, apply_status, canonical, differs
+from recoup.controller.apply import (
+    AT_A_TIME,
+    LONG_ROW,
+    ActionFailed,
+    NameTaken,
+    apply_action,
+    apply_actions,
+    apply_status,
+    canonical,
+    differs,
+)
 from recoup.controller.events import post_events
-from recoup.controller.resources import EVENT, JOB, POLICY, PVC
+from recoup.controller.resources import EVENT, JOB, POLICY, PVC, Resource
 from recoup.plan.actions import Action, Create, Delete, EventNote, EventType, Patch, Plan
 from tests.fakes.memory_kube import MemoryKube
 from tests.unit.controller.clock import Clock
@@ -33,6 +44,30 @@ def test_create_twice_is_one_object(kube: MemoryKube) -> None:
     assert apply_action(kube, Create(job())) == 1
     assert apply_action(kube, Create(job())) == 0
     assert len(kube.objects) == 1
+
+
+class Meeting(MemoryKube):
+    """Its first creates wait for each other: with one after the other the barrier breaks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._barrier, self._first = threading.Barrier(AT_A_TIME), iter(range(AT_A_TIME))
+
+    def create(self, resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
+        if next(self._first, None) is not None:
+            self._barrier.wait(30)
+        return super().create(resource, obj)
+
+
+def test_a_long_row_of_creates_is_made_at_once_and_to_its_end() -> None:
+    kube, made = Meeting(), list[str]()
+    kube.put(JOB, job("mover-40", owner="other"))
+    row = tuple(Create(job(f"mover-{number}")) for number in range(LONG_ROW * 2))
+    with pytest.raises(ActionFailed, match="mover-40 exists and is not ours") as failed:
+        apply_actions(kube, row, succeeded=lambda action: made.append(action.name))
+    assert failed.value.action is row[40]
+    assert made == [f"mover-{number}" for number in range(40)]
+    assert len(kube.objects) == len(row), "the refusal of one kept none of the others from being made"
 
 
 def test_create_beside_an_object_of_another_owner_is_refused_by_name(kube: MemoryKube) -> None:
