@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +21,15 @@ from recoup.value import Value
 
 if TYPE_CHECKING:
     from recoup.engine.keys.given import Given
-    from recoup.engine.stores.base import Store, StoreOptions
+    from recoup.engine.stores.base import Lock, Store, StoreOptions
     from recoup.engine.vault import Unlocked
 
 Function = Callable[..., Any]
 
 MAX_PARALLELISM = 32
 
+LONGEST_LOCK = timedelta(days=3650)
+_HOURS = {"h": 1, "d": 24, "w": 7 * 24, "y": 365 * 24}
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
 
@@ -41,6 +44,7 @@ class Location(Value, frozen=True):
     credentials_dir: str | None
     upload_limit: int | None
     download_limit: int | None
+    object_lock: Lock | None = None
 
     def options(self) -> StoreOptions:
         from recoup.engine.stores.base import StoreOptions
@@ -120,6 +124,26 @@ class ByteSize(click.ParamType[int]):
         return size
 
 
+class LockType(click.ParamType["Lock"]):
+    """An object lock: compliance:30d, governance:2w."""
+
+    name = "lock"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Lock:
+        from recoup.engine.stores.base import Lock
+
+        if isinstance(value, Lock):
+            return value
+        mode, _, period = str(value).partition(":")
+        match = re.fullmatch(r"([1-9][0-9]{0,6})([hdwy])", period.lower())
+        if mode.lower() not in {"compliance", "governance"} or match is None:
+            self.fail(f"{value!r} is not an object lock; write for example compliance:30d or governance:8w", param, ctx)
+        length = timedelta(hours=int(match[1]) * _HOURS[match[2]])
+        if length > LONGEST_LOCK:
+            self.fail(f"{value!r}: a lock longer than {LONGEST_LOCK.days} days is taken for a mistake", param, ctx)
+        return Lock(mode.upper(), length)
+
+
 def location_options(function: Function) -> Function:
     """--location and how to reach it."""
     credentials = (
@@ -128,6 +152,10 @@ def location_options(function: Function) -> Function:
     )
     style = "How the bucket stands in S3 requests. [default: path style with --endpoint-url]"
     file, directory = click.Path(exists=True, dir_okay=False), click.Path(exists=True, file_okay=False)
+    lock = (
+        "Lock what is written, as compliance:30d or governance:30d: until then the provider refuses to delete it. Older versions of what "
+        "is read must be readable. The bucket must have object lock enabled."
+    )
     options = (
         _option("--location", "url", "URL", "file:///directory or s3://bucket/prefix.", required=True, envvar="RECOUP_LOCATION"),
         _option("--endpoint-url", "endpoint_url", "URL", "S3 server, where it is not AWS.", envvar="AWS_ENDPOINT_URL_S3"),
@@ -137,6 +165,7 @@ def location_options(function: Function) -> Function:
         _option("--credentials-dir", "credentials_dir", "DIR", credentials, type=directory),
         _option("--upload-limit", "upload_limit", "SIZE", "Bytes a second to send at most, as 10MB or 50Mi.", type=ByteSize()),
         _option("--download-limit", "download_limit", "SIZE", "Bytes a second to fetch at most, as 10MB or 50Mi.", type=ByteSize()),
+        _option("--object-lock", "object_lock", "MODE:TIME", lock, type=LockType()),
     )
 
     @functools.wraps(function)

@@ -12,14 +12,15 @@ from urllib.parse import parse_qsl
 
 import click
 
-from recoup.cli.options import Location
+from recoup.cli.options import Location, LockType
 
-SETTINGS: Final = ("endpoint-url", "region", "path-style", "ca-bundle", "credentials-dir")
+SETTINGS: Final = ("endpoint-url", "region", "path-style", "ca-bundle", "credentials-dir", "object-lock")
 _TRUTH: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 SETTINGS_HELP: Final = (
     "A location may carry its own settings: s3://bucket/prefix?endpoint-url=https://s3.example.org&region=eu-1&credentials-dir=DIR"
-    "&ca-bundle=FILE&path-style=true. What it does not say comes from the usual AWS configuration. Quote it for the shell."
+    "&ca-bundle=FILE&path-style=true&object-lock=compliance:30d. What it does not say comes from the usual AWS configuration. "
+    "Quote it for the shell."
 )
 
 
@@ -57,4 +58,5 @@ class PlaceType(click.ParamType[Location]):
             credentials_dir=settings.get("credentials-dir"),
             upload_limit=None,
             download_limit=None,
+            object_lock=LockType().convert(settings["object-lock"], param, ctx) if "object-lock" in settings else None,
         )

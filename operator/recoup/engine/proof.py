@@ -14,8 +14,9 @@ import msgspec
 from recoup.engine.evidence import time_text
 from recoup.engine.format.names import digest_of, log_name
 from recoup.engine.log.bodies import Evidence, Signer
-from recoup.engine.log.entries import MAX_ENTRY_BYTES, decode_entry
+from recoup.engine.log.entries import decode_entry
 from recoup.engine.log.facts import key_of
+from recoup.engine.log.firsts import read_entry
 from recoup.engine.log.follow import Log
 from recoup.errors import Integrity
 
@@ -41,7 +42,7 @@ def read_proofs(log: Log) -> list[Proof]:
 
 def _read(log: Log, seq: int) -> Proof:
     name = log_name(log.state.vault_id, seq)
-    data = log.store.get(name, MAX_ENTRY_BYTES)
+    data = read_entry(log.store, log.state.vault_id, seq)
     entry = decode_entry(data, name)
     certificate = log.state.certificates.get(entry.head.generation)
     if certificate is None or not entry.signed_by(key := key_of(certificate, Signer.VERIFIER)) or not isinstance(entry.body, Evidence):

@@ -19,6 +19,9 @@ VAULTS: Final = "v/"
 _OBJECT: Final = re.compile(r"v/([0-9a-f]{32})/([dmx])/([0-9a-f]{2})/([0-9a-f]{64})(?:\.([1-9][0-9]{0,8}))?")
 
 
+_DIGEST = re.compile(r"v/[0-9a-f]{32}/(?:[dmx]/[0-9a-f]{2}/|keyring/[1-9][0-9]{0,9}-)([0-9a-f]{64})(?:\.[1-9][0-9]{0,8})?")
+
+
 class ObjectName(NamedTuple):
     vault: bytes
     area: Area
@@ -52,6 +55,12 @@ def parse_object_name(name: str) -> ObjectName:
     if match is None or match[3] != match[4][:2]:
         raise Integrity(f"{name!r} is not the name of an object")
     return ObjectName(bytes.fromhex(match[1]), cast("Area", match[2]), bytes.fromhex(match[4]), int(match[5] or 0))
+
+
+def digest_in(name: str) -> bytes | None:
+    """The digest that the name of an object or a keyring says; None for every other name."""
+    match = _DIGEST.fullmatch(name)
+    return bytes.fromhex(match[1]) if match else None
 
 
 def log_name(vault: bytes, seq: int) -> str:

@@ -20,11 +20,13 @@ from recoup.engine.keys.signing import SigningKey
 from recoup.engine.log.bodies import TYPE_OF, Body, Init, Signer
 from recoup.engine.log.checkpoint import EVERY
 from recoup.engine.log.entries import MAX_ENTRY_BYTES, Entry, Head, decode_entry, encode_entry
+from recoup.engine.log.firsts import FirstVersions
 from recoup.engine.log.jump import jump
 from recoup.engine.log.rules import objection
 from recoup.engine.log.sets import Sets, StoredSets, collision
 from recoup.engine.log.state import LogState
 from recoup.engine.stores.base import Store
+from recoup.engine.stores.versions import Versioned
 from recoup.errors import Integrity, Invalid, NotFound, RecoupError, Retryable
 from recoup.typeinfo import build_type_info
 
@@ -79,6 +81,8 @@ class Log:
         self._sets = sets if sets is not None else StoredSets(store, vault_id, self.state)
         self._vault_id = vault_id
         self._generation = generation
+        self._firsts = FirstVersions(store, vault_id)
+        self._held: set[int] = set()
         self._may_jump = checkpoints and type(self.state) is LogState and not self.state.next_seq
         self._watch = watch
         self._clock = clock
@@ -89,6 +93,7 @@ class Log:
     def follow(self) -> LogState:
         """Read up to the head: one request if nothing is new. Raises what the store raises, and Invalid (NewerFormat)."""
         with self._lock:
+            self._firsts.begin()
             if (self.state.next_seq or self._followed) and not self._read_batch(1, map):
                 self._followed = True
                 return self.state
@@ -100,6 +105,7 @@ class Log:
                         self._may_jump = False
                         if jump(self.state, self.store, pool.map, self._generation):
                             first = self.state.next_seq - _SHORT
+                            self._firsts.begin()
                     batch = min(self.state.next_seq - first, _MAX_BATCH)
             self._followed = True
             return self.state
@@ -163,7 +169,8 @@ class Log:
         """Take up to `size` entries, fetched by `run`; False when the head was met."""
         first = self.state.next_seq
         answers = list(run(self._get, [log_name(self._vault_id, first + step) for step in range(size)]))
-        for seq, data in enumerate(answers, start=first):
+        for seq, shown in enumerate(answers, start=first):
+            data = self._firsts.correct(seq, shown)
             if data is None:
                 return False
             self.state.take(seq, data)
@@ -207,18 +214,20 @@ class Log:
         place = (repo_id, self._vault_id, location_id, seq, state.previous, int(self._clock() * 1000), nonce)
         data = encode_entry(Head(TYPE_OF[type(body)], role, generation, *place), body, key)
         name = log_name(self._vault_id, seq)
+        self._hold_lost()
         for unanswered in range(_MAX_UNANSWERED):
             try:
                 created = self.store.create(name, data)
             except Retryable:
-                stored = self._get(name)
+                stored = self._firsts.standing(seq, self._get(name))
                 if stored is None:
                     if unanswered == _MAX_UNANSWERED - 1:
                         raise
                     continue
                 created = stored == data
             else:
-                stored = data if created else self._get(name)
+                stored = self._firsts.standing(seq, data if created else self._get(name))
+                created = created and stored == data
             if not created and (stored is None or not _is_ours(stored, name, nonce)):
                 return None
             entry = state.take(seq, stored or data)
@@ -226,6 +235,19 @@ class Log:
                 raise LogRejected(f"the entry stands in the log as {name}, but does not count: {state.complaints[-1][1]}")
             return entry
         return None
+
+    def _hold_lost(self) -> None:
+        """Lock what is passed over: were it deleted, what is appended behind it now would stand behind the end of the log."""
+        store, state = self.store, self.state
+        lock = store.object_lock if isinstance(store, Versioned) else None
+        if lock is None or not isinstance(store, Versioned):
+            return
+        for seq in sorted(each for each in state.lost - self._held if each > state.previous_seq):
+            version = self._firsts.first(seq)
+            if version is None:
+                raise Retryable(f"{log_name(self._vault_id, seq)}, which was there a moment ago, is gone: read the log again")
+            store.hold_version(version, store.provider_time() + lock.period, lock.mode)
+            self._held.add(seq)
 
     def _speaker(self, body: Body, key: SigningKey | None, init_ids: tuple[bytes, bytes] | None) -> tuple[Signer, int, bytes, bytes]:
         """(role, generation, repo id, location id) for an entry that `key` signs now."""

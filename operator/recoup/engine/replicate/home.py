@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 from recoup.engine.format.names import log_name
 from recoup.engine.log.bodies import Commit, Mirror
-from recoup.engine.log.entries import MAX_ENTRY_BYTES, Entry, decode_entry
+from recoup.engine.log.entries import Entry, decode_entry
+from recoup.engine.log.firsts import read_entry
 from recoup.engine.log.mirror import MIRRORED, home_entry, subject_of
 from recoup.engine.log.state import LogState
 from recoup.engine.stores.base import Store
@@ -66,7 +67,7 @@ class SourceState(LogState):
         """The home's entry, byte for byte: the very one that was validated when the log was followed. Raises Retryable if it changed."""
         name = log_name(self.vault_id, offered.at)
         try:
-            data = store.get(name, MAX_ENTRY_BYTES)
+            data = read_entry(store, self.vault_id, offered.at)
             entry = decode_entry(data, name)
             if isinstance(entry.body, Mirror):
                 data, entry = entry.body.entry, home_entry(entry.body)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Protocol
 
 from recoup.errors import Integrity, Invalid
@@ -77,6 +78,14 @@ class Credentials:
     session_token: str | None = field(default=None, repr=False)
 
 
+class Lock(Value, frozen=True):
+    """Object lock: until when the provider refuses to delete or change what is put (docs/object-lock.md)."""
+
+    mode: str
+    """GOVERNANCE or COMPLIANCE."""
+    period: timedelta
+
+
 class StoreOptions(Value, frozen=True):
     """How to open a store. Everything but the limits concerns s3:// only.
 
@@ -92,6 +101,8 @@ class StoreOptions(Value, frozen=True):
     credentials: Credentials | None = None
     upload_limit: int | None = None
     download_limit: int | None = None
+    object_lock: Lock | None = None
+    """With which every object is put. Where it is given, older versions of objects must be readable."""
     patience: float | None = None
     """Seconds to go on trying a place that does not answer; None leaves it to the adapter. Less where another place could be asked."""
 

@@ -20,11 +20,13 @@ def open_store(url: str, options: StoreOptions | None = None) -> Store:
 
         if parts.netloc not in {"", "localhost"} or not parts.path.startswith("/") or parts.path == "/":
             raise Usage(f"location {url}: a directory is written file:///absolute/path")
+        if options.object_lock is not None:
+            raise Usage(f"location {url}: a directory has no object lock; that is something of buckets")
         return limited(FileStore(unquote(parts.path)), options)
     if parts.scheme == "s3":
-        from recoup.engine.stores.s3 import S3Store  # noqa: PLC0415  # boto3 costs 0.4 s
+        from recoup.engine.stores.s3_versioned import VersionedS3Store  # noqa: PLC0415  # boto3 costs 0.4 s
 
         if not parts.netloc:
             raise Usage(f"location {url}: a bucket is written s3://bucket/prefix")
-        return S3Store(parts.netloc, parts.path.strip("/"), options)
+        return VersionedS3Store(parts.netloc, parts.path.strip("/"), options)
     raise Usage(f"location {url}: file:///directory and s3://bucket/prefix are known")

@@ -20,8 +20,6 @@ from recoup.engine.stores.base import MAX_OBJECT, Buffer, StoreOptions, check_le
 from recoup.engine.stores.limits import CHUNK, LimitedBody, Limiter
 from recoup.engine.stores.s3_client import CONNECT_TIMEOUT, Bodies, DirectoryCredentials, make_client
 from recoup.engine.stores.s3_errors import FOREIGN, REJECTED, code_of, translate
-from recoup.engine.stores.s3_versions import ask_retention, list_versions
-from recoup.engine.stores.versions import Retention, Version
 from recoup.errors import Denied, Invalid, NotFound, Retryable
 
 if TYPE_CHECKING:
@@ -79,7 +77,7 @@ class S3Store:
 
     def get(self, name: str, limit: int = MAX_OBJECT) -> bytes:
         def fetch() -> bytes:
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(name))
+            answer = self._client.get_object(**self._target(name))
             length = answer["ContentLength"]
             with closing(answer["Body"]) as body:
                 check_limit(self.url, name, length, limit)
@@ -91,7 +89,7 @@ class S3Store:
         wanted = f"bytes={start}" if start < 0 else f"bytes={start}-{start + length - 1}"
 
         def fetch() -> bytes:
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(name), Range=wanted)
+            answer = self._client.get_object(**self._target(name), Range=wanted)
             got = answer["ContentLength"]
             with closing(answer["Body"]) as body:
                 if start < 0:
@@ -104,7 +102,7 @@ class S3Store:
 
     def get_into(self, name: str, buffer: memoryview) -> int:
         def fetch() -> int:
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(name))
+            answer = self._client.get_object(**self._target(name))
             length = answer["ContentLength"]
             body = answer["Body"]
             try:
@@ -120,7 +118,7 @@ class S3Store:
 
     def size(self, name: str) -> int | None:
         try:
-            return self._call(name, lambda: self._client.head_object(Bucket=self._bucket, Key=self._key(name))["ContentLength"])
+            return self._call(name, lambda: self._client.head_object(**self._target(name))["ContentLength"])
         except NotFound:
             return None
 
@@ -140,17 +138,6 @@ class S3Store:
             self._call(name, lambda: self._client.delete_object(Bucket=self._bucket, Key=self._key(name)))
         except NotFound:
             return
-
-    def versions(self, prefix: str) -> Iterator[Version]:
-        whole, strip = self._prefix + check_prefix(prefix), len(self._prefix)
-        return self._call(prefix, lambda: list_versions(self._client, self._bucket, whole, strip))
-
-    def delete_version(self, version: Version) -> None:
-        key = self._key(version.name)
-        self._call(version.name, lambda: self._client.delete_object(Bucket=self._bucket, Key=key, VersionId=version.id))
-
-    def retention(self, version: Version) -> Retention:
-        return self._call(version.name, lambda: ask_retention(self._client, self._bucket, self._key(version.name), version.id))
 
     def clock_skew(self) -> float | None:
         """Seconds by which the server's clock is ahead of ours, from its last answer (±1 s); None before any answer."""
@@ -193,6 +180,14 @@ class S3Store:
     def _key(self, name: str) -> str:
         return self._prefix + check_name(name)
 
+    def _target(self, name: str) -> Any:
+        """What a request for an object names."""
+        return {"Bucket": self._bucket, "Key": self._key(name)}
+
+    def _conditions(self, _view: memoryview) -> Any:
+        """What a PUT demands besides that nothing is overwritten."""
+        return {}
+
     def _put(self, name: str, data: Buffer) -> None:
         view = memoryview(data).cast("B")
         body: Any = data if isinstance(data, bytes) else bytes(view) if len(view) < COPY_FREE else b""
@@ -202,7 +197,7 @@ class S3Store:
             self._bodies.view = view
         client = self._client_with(patience=self._patient and len(view) >= COPY_FREE)
         try:
-            client.put_object(Bucket=self._bucket, Key=self._key(name), Body=body, IfNoneMatch="*")
+            client.put_object(Bucket=self._bucket, Key=self._key(name), Body=body, IfNoneMatch="*", **self._conditions(view))
         finally:
             self._bodies.view = None
 

@@ -69,6 +69,11 @@ def _answered(error: boto.ClientError, name: str, where: str) -> RecoupError:
         return Invalid(f"{where} is in another region{f', {region}' if region else ''}; set --region", reason="RegionMismatch")
     if status == 403 or code == "AccessDenied":
         return Denied(f"{name}: {where} does not allow this ({said}); the credentials need the right to do it", reason="AccessDenied")
+    if "ObjectLockConfiguration" in said:
+        return Invalid(
+            f"{where} has no object lock ({said}): it is enabled when a bucket is made; make another bucket, or leave the lock out",
+            reason="ObjectLockMissing",
+        )
     if code in THROTTLED or status in {429, 503}:
         return Retryable(f"{where} throttles ({said})", reason="Throttled")
     if code in CONFLICTS or (status >= 500 and status != 501):

@@ -18,7 +18,17 @@ _SERVICES: Final = frozenset({"s3", "sts", "sso", "portal.sso", "oidc"})
 _MODELS: Final = ("s3", "signin", "sso", "sso-oidc", "sts")
 """The same as folders."""
 OPERATIONS: Final = frozenset(
-    {"PutObject", "GetObject", "HeadObject", "DeleteObject", "ListObjectsV2", "ListObjectVersions", "HeadBucket", "CreateSession"}
+    {
+        "PutObject",
+        "GetObject",
+        "HeadObject",
+        "DeleteObject",
+        "ListObjectsV2",
+        "ListObjectVersions",
+        "PutObjectRetention",
+        "HeadBucket",
+        "CreateSession",
+    }
 )
 """What a client can do. The last two are botocore's own, for buckets of other regions and of S3 Express."""
 _PROSE: Final = frozenset({"documentation", "documentationUrl"})

@@ -1,6 +1,7 @@
-"""Removing an object for good where the store keeps old versions (S3 versioning), and saying what could not be removed, and until when.
+"""Stores that keep old versions of objects (S3 versioning, object lock), and removing an object there for good.
 
-For what must not stay: replaced keyrings, and all of them when a vault is shredded. A store without versions just deletes.
+Nothing of Recoup is ever overwritten, so the first version of a name is the one that was put; what came later was put there by somebody
+else (docs/object-lock.md). `erase` says what could not be removed, and until when. A store without versions just deletes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
-from recoup.engine.stores.base import Store
+from recoup.engine.stores.base import Lock, Store
 from recoup.errors import Denied, Invalid, NotFound
 from recoup.value import Value
 
@@ -21,6 +22,10 @@ class Version(Value, frozen=True):
     name: str
     id: str
     marker: bool
+    size: int = 0
+    """Bytes as the listing says."""
+    modified: datetime | None = None
+    """When it was put, by the provider's time."""
 
 
 class Retention(Value, frozen=True):
@@ -32,9 +37,42 @@ class Retention(Value, frozen=True):
     """Under legal hold: until somebody lifts it."""
 
 
+class History(Value, frozen=True):
+    """All versions of one name, the newest first, without delete markers."""
+
+    name: str
+    versions: tuple[Version, ...]
+    markers: tuple[Version, ...] = ()
+
+    @property
+    def contested(self) -> bool:
+        """Whether anything stands there besides what was put first."""
+        return len(self.versions) != 1 or bool(self.markers)
+
+
 @runtime_checkable
 class Versioned(Protocol):
     """A store that keeps versions, or may. Errors as those of Store."""
+
+    @property
+    def keeps_versions(self) -> bool:
+        """Whether it said so in an answer, or its user does by asking for an object lock."""
+
+    @property
+    def object_lock(self) -> Lock | None:
+        """With which objects are put."""
+
+    def histories(self, prefix: str, after: str = "") -> Iterator[History]:
+        """Every name that begins with `prefix`, in byte order, from the first one after `after` on."""
+
+    def read_version(self, version: Version, limit: int) -> bytes:
+        """The bytes of a version. Raises NotFound, and Integrity if it is larger than `limit`."""
+
+    def hold_version(self, version: Version, until: datetime, mode: str) -> None:
+        """Lock a version until then; a lock that lasts longer stays. Raises Denied, NotFound, or Invalid if it cannot be locked."""
+
+    def provider_time(self) -> datetime:
+        """Now, by the provider's clock as far as an answer told it."""
 
     def versions(self, prefix: str) -> Iterator[Version]:
         """All that stands under names that begin with `prefix`, the newest first."""
@@ -54,6 +92,12 @@ class Kept(Value, frozen=True):
     """Empty where the store has no versions."""
     until: datetime | None
     reason: str
+
+
+def history_of(store: Versioned, name: str) -> History | None:
+    """The versions of one name; None if there is none. Raises what the store raises."""
+    found = next(store.histories(name), None)
+    return found if found is not None and found.name == name else None
 
 
 def names_below(store: Store, prefix: str) -> list[str]:
