@@ -14,6 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from recoup.cli.main import run as run_here
+from recoup.engine.log.follow import Log
 from recoup.engine.stores.s3_versioned import VersionedS3Store
 from tests.cluster.s3.buckets import Bucket
 from tests.cluster.s3.fixtures import MakeBucket
@@ -53,20 +54,19 @@ def listed(bucket: Bucket) -> list[dict[str, Any]]:
     return [dict(entry) for page in pages for entry in page.get("Versions", [])]
 
 
-def delete_for_good(bucket: Bucket) -> tuple[int, int]:
-    """Try to delete every version of everything; (how many went, how many were refused)."""
-    gone = refused = 0
+def delete_for_good(bucket: Bucket) -> set[str]:
+    """Try to delete every version of everything; the keys of which one was refused."""
+    refused = set()
     for entry in listed(bucket):
         try:
             bucket.client.delete_object(Bucket=bucket.name, Key=entry["Key"], VersionId=entry["VersionId"])
-            gone += 1
         except ClientError:
-            refused += 1
-    return gone, refused
+            refused.add(entry["Key"])
+    return refused
 
 
-def attack(bucket: Bucket, rng: random.Random) -> None:
-    """Hide or overwrite everything that is there, and put junk behind the log."""
+def attack(bucket: Bucket, rng: random.Random) -> str:
+    """Hide or overwrite everything that is there, and put junk behind the log; the key of that."""
     client, first = bucket.client, {entry["Key"]: entry["VersionId"] for entry in listed(bucket)}
     keys = sorted(first)
 
@@ -101,28 +101,55 @@ def attack(bucket: Bucket, rng: random.Random) -> None:
     for key in keys:
         rng.choice(ways)(key)
     log = max(key for key in keys if "/log/" in key)
-    put(f"{log[:-16]}{int(log[-16:], 16) + 1:016x}", b"squatted")
+    behind = f"{log[:-16]}{int(log[-16:], 16) + 1:016x}"
+    put(behind, b"squatted")
+    return behind
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_with_the_keys_of_the_bucket_nobody_makes_a_locked_point_unrestorable(
     bucket: Bucket, source: Path, tmp_path: Path, seed: int
 ) -> None:
-    """Attack, restore, go on, attack again. Squatted names behind the log, deleted for good later, leave no gap in it."""
+    """Attack, restore, go on behind the junk, delete what can be deleted, attack again. Everything stays hidden while it is restored."""
     rng = random.Random(seed)
     vault = vault_in(bucket, tmp_path, "--object-lock", "governance:2d")
-    pictures = {}
+    pictures, junk = {}, ""
     for turn in range(2):
         (source / "new").write_bytes(rng.randbytes(300_000))
         pictures[vault.json("backup", "--source", source)["id"]] = picture(source)
-        attack(bucket, rng)
-        _, refused = delete_for_good(bucket)
-        assert refused >= 10 * (turn + 1)
+        keys = {entry["Key"] for entry in listed(bucket)}
+        assert delete_for_good(bucket) == keys - {key for key in keys if "/checkpoint/" in key}
+        assert not junk or junk in keys
+        junk = attack(bucket, rng)
         for point, wanted in pictures.items():
             target = tmp_path / f"{turn}-{point[:8]}"
             vault("restore", "--snapshot", point, "--target", target)
             assert picture(target) == wanted
-    vault("verify", "--level", "4")
+    verified = vault.process("verify", "--level", "4")
+    assert "2 points good" in verified.stdout
+    assert "LogDamaged" in last_error(verified)  # the junk in the log, and nothing else
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_what_was_passed_over_is_locked_or_its_deletion_would_cut_the_log(
+    bucket: Bucket, source: Path, tmp_path: Path, held: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Junk takes the next place of the log, a backup goes on behind it, the junk is deleted for good. Without the lock on it, the check
+    that is off in one of the two, the new recovery point is beyond the end of the log.
+    """
+    vault = vault_in(bucket, tmp_path, "--object-lock", "governance:2d")
+    vault("backup", "--source", source)
+    log = max(entry["Key"] for entry in listed(bucket) if "/log/" in entry["Key"])
+    behind = f"{log[:-16]}{int(log[-16:], 16) + 1:016x}"
+    bucket.client.put_object(Bucket=bucket.name, Key=behind, Body=b"squatted")
+    common = ["--location", vault.location, *vault.options, "--key-file", str(vault.key)]
+    with monkeypatch.context() as off:
+        if not held:
+            off.setattr(Log, "_hold_lost", lambda _: None)
+        assert run_here(["backup", *common, "--source", str(source)]) == 0
+    capsys.readouterr()
+    assert (behind in delete_for_good(bucket)) is held
+    assert len(vault.json("snapshots")) == (2 if held else 1)
 
 
 def test_with_the_recovery_of_versions_off_it_is_lost(
