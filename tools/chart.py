@@ -54,23 +54,24 @@ class Role:
 def read_roles(text: str, origin: str) -> list[Role]:
     """The roles of one template, in order. Raises SystemExit for a rule that has no reason."""
     roles = []
+    value = re.search(r"range \.Values\.(\S+)", text)
     for document in re.split(r"^---\n", text, flags=re.MULTILINE):
         kind = re.search(r"^kind: (ClusterRole|Role)$", document, re.MULTILINE)
         name = re.search(r"^  name: (.+)$", document, re.MULTILINE)
         if not kind or not name:
             continue
         place = re.search(r"^  namespace: (.+)$", document, re.MULTILINE)
-        where = _place(place[1]) if place else ""
+        where = _place(place[1], value[1] if value else "") if place else ""
         role = Role(kind[1], re.sub(r"\{\{ *\.Release\.Name *\}\}", "recoup", name[1]), where)
         role.rules = _read_rules(document.partition("\nrules:\n")[2], f"{origin}: {role.title}")
         roles.append(role)
     return roles
 
 
-def _place(namespace: str) -> str:
+def _place(namespace: str, value: str) -> str:
     if "Release" in namespace:
         return "the controller's namespace"
-    return "the movers' namespace" if "movers" in namespace else "each namespace of the chart value `hooks.namespaces`"
+    return "the movers' namespace" if "movers" in namespace else f"each namespace of the chart value `{value}`"
 
 
 def _read_rules(text: str, origin: str) -> list[Rule]:

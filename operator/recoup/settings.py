@@ -25,6 +25,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     movers_namespace: str = "recoup-movers"
     mover_service_account: str = "recoup-mover"
     keys_service_account: str = "recoup-keys"
+    handout_service_account: str = "recoup-handout"
+    live_namespaces: tuple[str, ...] = ()
+    """Namespaces in which the chart gave the rights for movers of Live captures, separated by commas."""
     identity: str
     """This replica's name in the Lease and in Events; the pod's name."""
     leader_election: bool = True

@@ -128,6 +128,16 @@ def test_hooks_give_the_right_to_exec_in_the_named_namespaces_only() -> None:
     assert more == {(namespace, *right) for namespace in ("shop", "blog") for right in wanted}
 
 
+def test_live_gives_the_right_to_run_movers_in_the_named_namespaces_only() -> None:
+    """And to none of them the right to read a Secret there."""
+    objects = render("live.namespaces={shop,blog}")
+    more = rights(objects, "recoup-controller") - rights(render(), "recoup-controller")
+    jobs = {("jobs", verb) for verb in ("get", "list", "create", "delete")}
+    assert more == {(namespace, *right) for namespace in ("shop", "blog") for right in {*jobs, ("pods", "list"), ("pods/log", "get")}}
+    assert rights(objects, "recoup-handout") == {(namespace, "secrets", "create") for namespace in ("shop", "blog")}
+    assert rights(render(), "recoup-handout") == set()
+
+
 def test_the_controller_deletes_no_workload_and_no_wish() -> None:
     """Of its own kinds only BackupSnapshots, whose recovery points were forgotten: they hold no data (docs/retention.md)."""
     deletable = {resource for _, resource, verb in rights(render(), "recoup-controller") if verb in ("delete", "deletecollection")}

@@ -13,7 +13,7 @@ from recoup.cli.main import COMMANDS, root
 from recoup.report import Report
 
 TEXT = (Path(__file__).parents[2] / "docs/command-line.md").read_text()
-FOR_USERS = [name for name in COMMANDS if name not in {"controller", "keys-job", "adopt-job"}]
+FOR_USERS = [name for name in COMMANDS if name not in {"controller", "keys-job", "adopt-job", "handout-job"}]
 
 
 def options_of(name: str) -> set[str]:

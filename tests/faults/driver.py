@@ -33,7 +33,7 @@ from tests.faults.world import Object, World
 
 RESYNC = 600.0
 HOME = "frankfurt"
-AROUND = Surroundings(image="recoup:test", cluster_uid="cluster-1")
+AROUND = Surroundings(image="recoup:test", cluster_uid="cluster-1", live_namespaces=frozenset({"shop"}))
 
 
 class Killed(BaseException):

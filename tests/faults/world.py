@@ -20,6 +20,7 @@ from recoup.controller.resources import (
     PV,
     PVC,
     SECRET,
+    SNAPSHOT,
     SNAPSHOT_GROUP,
     STORAGE_CLASS,
     VOLUME_SNAPSHOT,
@@ -129,8 +130,8 @@ class World:
         hooks, self.kube.before_write = self.kube.before_write, lambda _verb, _kind, _name: None
         try:
             for act in (
-                self._empty_namespaces, self._run_jobs, self._expire_jobs, self._collect_pods, self._take_snapshots, self._drop_snapshots,
-                self._drop_contents, self._provision, self._bind, self._drop_claims, self._drop_volumes,
+                self._empty_namespaces, self._run_jobs, self._expire_jobs, self._collect_secrets, self._collect_pods, self._take_snapshots,
+                self._drop_snapshots, self._drop_contents, self._provision, self._bind, self._drop_claims, self._drop_volumes,
             ):  # fmt: skip
                 act()
         finally:
@@ -310,6 +311,8 @@ class World:
         self._put(job, status={"started": True})
 
     def _run_pod(self, job: Object, pod: Object) -> None:
+        if any(self._find(SECRET, pod["metadata"]["namespace"], name) is None for name in self._secrets_awaited(pod)):
+            return
         claims = [self._find(PVC, pod["metadata"]["namespace"], name) for name in _claims_of(pod)]
         if any(claim is None or (claim.get("status") or {}).get("phase") != "Bound" for claim in claims):
             return
@@ -341,7 +344,20 @@ class World:
             if self._job_of(pod) not in (None, *jobs):
                 self.delete(pod)
 
+    def _collect_secrets(self) -> None:
+        """What belongs to a Job goes with it; a Job goes with the BackupSnapshot that it belongs to."""
+        owners = {thing["metadata"]["uid"] for thing in [*self.all(JOB), *self.all(SNAPSHOT)]}
+        for thing in [*self.all(SECRET), *self.all(JOB)]:
+            if any(owner["uid"] not in owners for owner in thing["metadata"].get("ownerReferences") or ()):
+                self.delete(thing)
+
     # small things
+
+    def _secrets_awaited(self, pod: Object) -> list[str]:
+        """Those of movers outside the movers' namespace; what lies there is taken to be there."""
+        if pod["metadata"]["namespace"] == "recoup-movers":
+            return []
+        return [item["secret"]["secretName"] for item in pod["spec"].get("volumes") or () if "secret" in item]
 
     def _find(self, resource: Resource, namespace: str | None, name: str | None) -> Object | None:
         if not name:
@@ -405,6 +421,10 @@ def work(world: World, job: Object, pod: Object) -> Object | None:
         case "restore":
             manifest = arguments[arguments.index("--snapshot") + 1]
             world.disks[_disk_of(world, pod)] = next(point.id for point in world.points if point.manifest == manifest)
+        case "handout-job":
+            namespace, name, uid = (arguments[arguments.index(flag) + 1] for flag in ("--namespace", "--job", "--job-uid"))
+            owner = [{"kind": "Job", "name": name, "uid": uid}]
+            world.kube.put(SECRET, {"metadata": {"name": name, "namespace": namespace, "ownerReferences": owner}})
         case "keys-job":
             vault = arguments[arguments.index("--vault") + 1]
             world.kube.put(SECRET, {"metadata": {"name": f"catalogue-{vault}", "namespace": "recoup-system"}})

@@ -26,6 +26,8 @@ class S3(Spec, frozen=True):
     bucket: str
     credentials_secret_ref: Reference
     maintenance_credentials_secret_ref: Reference | None = None
+    live_credentials_secret_ref: Reference | None = None
+    """May be seen in the namespaces of workloads; without it no mover of this location runs there."""
     endpoint: str | None = None
     region: str = "us-east-1"
     prefix: str = ""

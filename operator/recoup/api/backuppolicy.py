@@ -61,11 +61,15 @@ class VolumeSelector(Spec, frozen=True):
 
 class CaptureMethod(StrEnum):
     SNAPSHOT = "Snapshot"
+    LIVE = "Live"
 
 
 class Capture(Spec, frozen=True):
+    """run_as_user: with Live only, and volume_snapshot_class_name with Snapshot."""
+
     method: CaptureMethod = CaptureMethod.SNAPSHOT
     volume_snapshot_class_name: str | None = None
+    run_as_user: int | None = None
 
 
 class Files(Spec, frozen=True):

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from msgspec import Struct, structs
 
-from recoup.api.backuppolicy import Mover
+from recoup.api.backuppolicy import CaptureMethod, Mover
 from recoup.api.conditions import Condition
 from recoup.api.hooks import Hooks, HooksStatus
 from recoup.api.objects import VOLUME_MESSAGE_LIMIT, ObjectMeta, Reference, Spec, Status, cut
@@ -150,6 +150,8 @@ class Copy(Status, frozen=True):
 class ResolvedRun(Status, frozen=True):
     """What the policy said when the run began; later edits change nothing of a run."""
 
+    method: CaptureMethod = CaptureMethod.SNAPSHOT
+    run_as_user: int | None = None
     volume_snapshot_class_name: str | None = None
     exclude: tuple[str, ...] = ()
     mover: Mover = Mover()

@@ -47,6 +47,7 @@ COMMANDS = {
     "controller": "Run the operator in a cluster.",
     "keys-job": "Make a vault's keys and hand them out; run by the operator.",
     "adopt-job": "Hand out what lists vaults made elsewhere; run by the operator.",
+    "handout-job": "Bring a mover beside its workload its keys; run by the operator.",
 }
 
 BROKEN_PIPE_EXIT_CODE = 141  # what a shell shows for a program that SIGPIPE ended

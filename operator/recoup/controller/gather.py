@@ -111,6 +111,14 @@ class Reader:
         """As `optional`, but absence is taken from the cache too: for what decides nothing that can't be undone."""
         return next(iter(self.kube.list(resource, namespace, fields=f"{NAME}={name}")), None)
 
+    def beside_workload(self, namespace: str, owner_uid: str) -> tuple[Object, ...]:
+        """Jobs and Pods of a Live run in the workload's own namespace: always from the server, because no watch tells of them."""
+        if namespace not in self.around.live_namespaces:
+            return ()
+        labels = f"{MANAGED_BY}={MANAGER},{OWNER_UID}={owner_uid}"
+        jobs = self.kube.list(JOB, namespace, labels=labels)
+        return (*jobs, *(self.kube.list(POD, namespace, labels=labels) if jobs else ()))
+
     def namespace(self, name: str) -> Object | None:
         return self.optional(NAMESPACE, None, name)
 

@@ -6,7 +6,7 @@ Mostly from the cache; where absence would have a snapshot taken, or `sure` is a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from msgspec import structs
 
@@ -27,14 +27,17 @@ from recoup.errors import RecoupError
 from recoup.plan.actions import Plan
 from recoup.plan.homes import choose_home_of
 from recoup.plan.hooks import Order
+from recoup.plan.live import is_live
 from recoup.plan.movers import MoverState, judge_mover, pod_of
-from recoup.plan.objects.identity import VAULT, is_child
+from recoup.plan.objects.identity import VAULT, is_child, is_handout
 from recoup.plan.observed import ApiFailure, Catalogue, SnapshotObserved, Ticket
 from recoup.plan.snapshot import hooks_ordered, location_name, movers_wanted, plan_snapshot, vault_of, wants_catalogue
 from recoup.plan.snapshot_volume import FINAL
 
 STORAGE = (VOLUME_SNAPSHOT, VOLUME_SNAPSHOT_CONTENT, PVC)
 CHILDREN = (*STORAGE, JOB, POD)
+CLEANED_WITHIN = timedelta(minutes=15)
+"""So long after the end of a Live run its movers are looked for in the workload's namespace; each has an end of its own besides."""
 UNSTARTED_FOR = 60.0
 """Seconds for which one read of the catalogue serves a run whose first mover is still to come."""
 
@@ -51,8 +54,9 @@ class SnapshotReconciler:
         status = decode(BackupSnapshot, obj).status
         if status.completed_at is not None:
             self._seats.ask(run_key(obj), obj["metadata"]["uid"], ())
+            self._seats.note(obj["metadata"]["uid"], ())
             self._hooks.forget(obj["metadata"]["uid"])
-            return self._observe_rest(reader, obj, status)
+            return self._observe_rest(reader, obj, status, now)
         if status.run is None and not obj["metadata"].get("deletionTimestamp"):
             return structs.replace(self._observe_beginning(reader, obj, now), failures=known)
         observed = self._observe_work(reader, obj, status, now)
@@ -91,7 +95,7 @@ class SnapshotReconciler:
                 return str(other["metadata"]["name"])
         return ""
 
-    def _observe_rest(self, reader: Reader, obj: Object, status: BackupSnapshotStatus) -> SnapshotObserved:
+    def _observe_rest(self, reader: Reader, obj: Object, status: BackupSnapshotStatus, now: datetime) -> SnapshotObserved:
         """After the end only children that are left matter, and what the logs of its vault say of the recovery point.
 
         The logs are not read here but for policies and runs; the snapshots are looked at when one of them brought news.
@@ -99,6 +103,8 @@ class SnapshotReconciler:
         children = reader.children(obj["metadata"]["uid"], CHILDREN)
         if children:
             children += reader.contents_of([child for child in children if child["kind"] == VOLUME_SNAPSHOT.kind], children)
+        if is_live(status) and status.completed_at is not None and now - status.completed_at < CLEANED_WITHIN:
+            children += reader.beside_workload(obj["metadata"]["namespace"], obj["metadata"]["uid"])
         location = reader.optional(LOCATION, None, location_name(obj, None)) if children else None
         policy = reader.listed(POLICY, obj["metadata"]["namespace"], obj["spec"]["policyRef"]["name"])
         known = {copy.location for copy in status.copies}
@@ -138,12 +144,18 @@ class SnapshotReconciler:
 
     def _observe_work(self, reader: Reader, obj: Object, status: BackupSnapshotStatus, now: datetime) -> SnapshotObserved:
         """The movers and how they are doing: all that matters while each volume has one at work."""
+        metadata, live = obj["metadata"], is_live(status)
         attempts = {str(volume.attempts) for volume in status.volumes if volume.attempts and volume.state not in FINAL}
-        children = reader.jobs_and_pods(f"{OWNER_UID}={obj['metadata']['uid']}", expected=attempts)
+        children = reader.jobs_and_pods(f"{OWNER_UID}={metadata['uid']}", expected=() if live else attempts)
+        if live:
+            movers = reader.beside_workload(metadata["namespace"], metadata["uid"])
+            self._seats.note(metadata["uid"], movers)
+            children += movers
         return SnapshotObserved(
             snapshot=obj,
             around=reader.around,
             location=reader.optional(LOCATION, None, location_name(obj, None)),
+            namespace=reader.namespace(metadata["namespace"]) if live else None,
             children=children,
             progress=self._reader.progress_of(children, now),
             warnings=reader.warnings_of(children, now),
@@ -156,7 +168,7 @@ class SnapshotReconciler:
         metadata = obj["metadata"]
         stored = reader.children(metadata["uid"], STORAGE)
         waiting = 0
-        if _is_to_be_cut(status, stored, metadata["uid"], reader.around.movers_namespace):
+        if not is_live(status) and _is_to_be_cut(status, stored, metadata["uid"], reader.around.movers_namespace):
             waiting = self._seats.waiting_snapshots(run_key(obj), metadata["uid"])
             if waiting < self._seats.limits.waiting_snapshots or stored:
                 stored = reader.at_server.children(metadata["uid"], STORAGE)
@@ -178,7 +190,11 @@ class SnapshotReconciler:
         claims = reader.claims(metadata["namespace"])
         wanted = {volume.uid for volume in status.volumes}
         mine = [claim for claim in claims if claim["metadata"]["uid"] in wanted]
-        return structs.replace(observed, claims=claims, volumes=reader.volumes_of(mine), snapshot_classes=reader.snapshot_classes())
+        observed = structs.replace(observed, claims=claims, volumes=reader.volumes_of(mine))
+        if not is_live(status):
+            return structs.replace(observed, snapshot_classes=reader.snapshot_classes())
+        own = metadata["namespace"]
+        return structs.replace(observed, workload=tuple(reader.kube.list(POD, own)) if own in reader.around.live_namespaces else ())
 
     def plan(self, observed: SnapshotObserved, now: datetime) -> Plan:
         return plan_snapshot(observed, now)
@@ -212,7 +228,9 @@ def _all_at_work(status: BackupSnapshotStatus, observed: SnapshotObserved, now: 
     running = {
         child["metadata"]["labels"].get(VOLUME)
         for child in observed.children
-        if child["kind"] == JOB.kind and judge_mover(child, pod_of(child, pods), now=now, warnings={}).state is MoverState.RUNNING
+        if child["kind"] == JOB.kind
+        and not is_handout(child)
+        and judge_mover(child, pod_of(child, pods), now=now, warnings={}).state is MoverState.RUNNING
     }
     return bool(status.volumes) and all(
         volume.state is VolumeState.UPLOADING and volume_label(volume.uid) in running for volume in status.volumes

@@ -13,7 +13,7 @@ from recoup.api.labels import MANAGED_BY, MANAGER
 from recoup.api.objects import GROUP
 from recoup.controller import failures
 from recoup.controller.kube import Kube, Object
-from recoup.controller.resources import SECRET
+from recoup.controller.resources import JOB, SECRET
 from recoup.plan.objects.identity import VAULT
 
 FINGERPRINT = f"{GROUP}/fingerprint"
@@ -60,6 +60,19 @@ def build_role_secret(
             **({"ownerReferences": [owner]} if owner else {}),
         },
         "type": "Opaque",
+        "data": {file: base64.b64encode(content).decode() for file, content in files.items()},
+    }
+
+
+def build_mover_secret(*, namespace: str, job: str, job_uid: str, files: Mapping[str, bytes]) -> Object:
+    """The Secret of one mover beside its workload. It can't be changed, and goes with the Job."""
+    owner = {"apiVersion": JOB.api_version, "kind": JOB.kind, "name": job, "uid": job_uid}
+    return {
+        "apiVersion": SECRET.api_version,
+        "kind": SECRET.kind,
+        "metadata": {"name": job, "namespace": namespace, "labels": {MANAGED_BY: MANAGER}, "ownerReferences": [owner]},
+        "type": "Opaque",
+        "immutable": True,
         "data": {file: base64.b64encode(content).decode() for file, content in files.items()},
     }
 

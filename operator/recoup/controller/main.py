@@ -128,6 +128,8 @@ def surroundings_of(kube: Kube, settings: Settings) -> Surroundings:
         system_namespace=settings.system_namespace,
         mover_service_account=settings.mover_service_account,
         keys_service_account=settings.keys_service_account,
+        handout_service_account=settings.handout_service_account,
+        live_namespaces=frozenset(settings.live_namespaces),
         limits=MoverLimits(
             total=settings.movers_total,
             per_node=settings.movers_per_node,

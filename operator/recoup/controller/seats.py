@@ -56,6 +56,7 @@ class Seats:
         self._lock = threading.Lock()
         self._waiting: dict[str, _Waiting] = {}
         self._granted: dict[str, _Granted] = {}
+        self._elsewhere: dict[str, tuple[float, tuple[Mover, ...]]] = {}
         self._uncaptured: dict[str, dict[str, Key]] = {}
         self._nodes: tuple[float, tuple[Object, ...]] = (float("-inf"), ())
 
@@ -76,6 +77,15 @@ class Seats:
         for other in woken:
             self._wake(other)
         return {request.volume_uid: mine[request.job] for request in requests}
+
+    def note(self, run_uid: str, children: Sequence[Object]) -> None:
+        """The movers of a run that are in the workload's namespace, where nobody else is told of them; () when it is over."""
+        jobs, pods = ([child for child in children if child["kind"] == kind.kind] for kind in (JOB, POD))
+        movers = movers_of(jobs, pods)
+        with self._lock:
+            self._elsewhere.pop(run_uid, None)
+            if movers:
+                self._elsewhere[run_uid] = (self._clock(), movers)
 
     def waiting_snapshots(self, key: Key, run_uid: str) -> int:
         """Captured volumes of the namespace's other runs that wait for a mover. Where these are many, the run is woken when one starts."""
@@ -103,10 +113,13 @@ class Seats:
         """Those that exist, and those whose Job is being made by a look that is not over."""
         namespace, kube = self._reader.around.movers_namespace, self._reader.kube
         jobs = kube.list(JOB, namespace, labels=_BACKUP_MOVERS)
-        known = {job["metadata"]["name"] for job in jobs}
         since = self._clock() - LONGEST_LOOK
+        self._elsewhere = {run: (at, found) for run, (at, found) in self._elsewhere.items() if at >= since}
+        elsewhere = [mover for _, found in self._elsewhere.values() for mover in found]
+        known = {job["metadata"]["name"] for job in jobs} | {mover.job for mover in elsewhere}
         self._granted = {job: one for job, one in self._granted.items() if job not in known and one.at >= since}
-        return (*movers_of(jobs, kube.list(POD, namespace, labels=_BACKUP_MOVERS)), *(one.mover for one in self._granted.values()))
+        working = (*movers_of(jobs, kube.list(POD, namespace, labels=_BACKUP_MOVERS)), *elsewhere)
+        return (*working, *(one.mover for one in self._granted.values()))
 
     def _list_nodes(self) -> tuple[Object, ...]:
         read_at, nodes = self._nodes

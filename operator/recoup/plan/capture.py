@@ -64,7 +64,7 @@ def continue_handover(view: VolumeView, observed: SnapshotObserved, terms: Terms
 def release(view: VolumeView) -> tuple[Action, ...]:
     """Remove everything of ours: from the movers outwards, the snapshot itself last and exactly once."""
     holder: Object | None
-    actions: list[Action] = [delete(job) for job in view.jobs.values() if not is_going(job)]
+    actions: list[Action] = [delete(job) for job in (*view.jobs.values(), *view.handouts.values()) if not is_going(job)]
     if view.movers_claim is not None and not is_going(view.movers_claim):
         actions.append(delete(view.movers_claim))
     if view.static_content is not None:
@@ -90,7 +90,7 @@ def _take_snapshot(view: VolumeView, observed: SnapshotObserved, terms: Terms) -
     if view.claim is None or is_going(view.claim):
         message = f"{place} was deleted before a snapshot of it was ready; if it was made anew, the next run protects the new one"
         return Handover(refusal=Refusal("VolumeClaimDeleted", message))
-    refusal = _unbound(view.claim, view.volume, observed, terms)
+    refusal = check_bound(view.claim, view.volume, observed, terms)
     if refusal is not None:
         return refusal
     chosen = choose_snapshot_class(view.claim, view.volume, observed.snapshot_classes, terms.snapshot_class)
@@ -103,7 +103,7 @@ def _take_snapshot(view: VolumeView, observed: SnapshotObserved, terms: Terms) -
     return Handover(actions=(Create(snapshot),))
 
 
-def _unbound(claim: Object, volume: Object | None, observed: SnapshotObserved, terms: Terms) -> Handover | None:
+def check_bound(claim: Object, volume: Object | None, observed: SnapshotObserved, terms: Terms) -> Handover | None:
     """A claim without a volume holds nothing yet; one that is being bound gets the stall limit."""
     if volume is not None and (claim.get("status") or {}).get("phase") == "Bound":
         return None

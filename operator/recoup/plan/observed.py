@@ -37,6 +37,9 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     mover_service_account: str = "recoup-mover"
     """Bound to nothing; movers get no token of it either."""
     keys_service_account: str = "recoup-keys"
+    handout_service_account: str = "recoup-handout"
+    live_namespaces: frozenset[str] = frozenset()
+    """Where movers may run beside the workload, as the chart gave the rights for it."""
     limits: MoverLimits = MoverLimits()
     cluster_uid: str = ""
     """uid of the namespace kube-system: the only identity a cluster has."""
@@ -256,6 +259,7 @@ class SnapshotObserved(Struct, frozen=True, kw_only=True):
     policy: the BackupPolicy that spec.policyRef names now, or None.
     location: the BackupLocation named by snapshot.location_name(snapshot, policy), or None.
     claims: every PVC of the namespace.
+    workload: of a Live run that may start a mover, the pods of the namespace that are not ours.
     volumes: the PersistentVolumes of these claims (by claim.spec.volumeName).
     storage_classes: all. snapshot_classes: all, or None where the snapshot API is not installed.
     children: everything labelled recoup.dev/owner-uid=<uid>, in all namespaces: VolumeSnapshots, VolumeSnapshotContents, PVCs, Jobs,
@@ -281,6 +285,7 @@ class SnapshotObserved(Struct, frozen=True, kw_only=True):
     policy: Object | None = None
     location: Object | None = None
     claims: tuple[Object, ...] = ()
+    workload: tuple[Object, ...] = ()
     volumes: tuple[Object, ...] = ()
     storage_classes: tuple[Object, ...] = ()
     snapshot_classes: tuple[Object, ...] | None = ()

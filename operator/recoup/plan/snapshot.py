@@ -20,6 +20,7 @@ from recoup.plan.capture import Terms, release
 from recoup.plan.copies import renew_copies
 from recoup.plan.hooks import HOOKS_POLL, Around, Order, Window, open_window
 from recoup.plan.keeping import is_forgotten, renew_keeping
+from recoup.plan.live import is_live
 from recoup.plan.objects.identity import Owner
 from recoup.plan.observed import SnapshotObserved
 from recoup.plan.outcome import is_passing, note_outcome
@@ -165,8 +166,9 @@ def _owner(snapshot: BackupSnapshot) -> Owner:
 
 def _views(observed: SnapshotObserved, snapshot: BackupSnapshot) -> list[VolumeView]:
     owner, tickets = _owner(snapshot), observed.tickets
+    live = is_live(snapshot.status)
     return [
-        view_volume(observed, owner, volume, tickets[volume.uid].session if volume.uid in tickets else None)
+        view_volume(observed, owner, volume, tickets[volume.uid].session if volume.uid in tickets else None, live=live)
         for volume in snapshot.status.volumes
     ]
 

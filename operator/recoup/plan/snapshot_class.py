@@ -3,6 +3,7 @@
 from recoup.plan.access import Refusal
 from recoup.plan.actions import Object
 
+LIVE_INSTEAD = "set capture.method: Live in a policy for it"
 _DEFAULT = "snapshot.storage.kubernetes.io/is-default-class"
 _NAMESPACE_TEMPLATES = ("${pvc.namespace}", "${pvc.name}", "${pvc.annotations", "${volumesnapshot.namespace}")
 
@@ -18,12 +19,12 @@ def choose_snapshot_class(claim: Object, volume: Object | None, classes: tuple[O
     driver = ((volume or {}).get("spec") or {}).get("csi", {}).get("driver")
     if not driver:
         message = f"{place}: its PersistentVolume {claim['spec'].get('volumeName')} is not a CSI volume, so no snapshot can be taken of it"
-        return Refusal("NoVolumeSnapshotClass", f"{message}; move the data to a CSI volume, or exclude this PVC in spec.selector.exclude")
+        return Refusal("NoVolumeSnapshotClass", f"{message}; {LIVE_INSTEAD}, or exclude this PVC in spec.selector.exclude")
     mine: dict[str, Object] = {item["metadata"]["name"]: item for item in classes if item.get("driver") == driver}
     if wanted is not None:
         return wanted if wanted in mine else _unusable(place, driver, wanted, classes)
     if not mine:
-        message = f"{place}: no VolumeSnapshotClass for driver {driver}; create one, or exclude this PVC in spec.selector.exclude"
+        message = f"{place}: no VolumeSnapshotClass for driver {driver}; create one, {LIVE_INSTEAD}, or exclude it in spec.selector.exclude"
         return Refusal("NoVolumeSnapshotClass", message)
     defaults = [name for name, item in mine.items() if (item["metadata"].get("annotations") or {}).get(_DEFAULT) == "true"]
     candidates = defaults or list(mine)

@@ -136,6 +136,8 @@ def _settle(observed: SnapshotObserved, policy: BackupPolicy, location: BackupLo
         location=location.metadata.name,
         vault=vault,
         run=ResolvedRun(
+            method=policy.spec.capture.method,
+            run_as_user=policy.spec.capture.run_as_user,
             volume_snapshot_class_name=policy.spec.capture.volume_snapshot_class_name,
             exclude=policy.spec.files.exclude,
             mover=policy.spec.mover,

@@ -15,11 +15,12 @@ from recoup.api.backuplocation import BackupLocationSpec
 from recoup.api.backupsnapshot import ResolvedRun, SnapshotVolume, VolumeState
 from recoup.api.durations import to_duration
 from recoup.api.names import label_value
-from recoup.plan.actions import Action, Create
+from recoup.plan.actions import Action, Create, Object
 from recoup.plan.binding import is_about_to_bind
 from recoup.plan.budgets import Request
-from recoup.plan.capture import Terms, continue_handover, release
+from recoup.plan.capture import Handover, Terms, continue_handover, release
 from recoup.plan.hooks import RUNNING_HOOKS, Window
+from recoup.plan.live import NOT_POINT_IN_TIME, RECORDED, Handout, Workload, find_workload, hand_out, poll
 from recoup.plan.movers import (
     MAX_ATTEMPTS,
     STALL_LIMIT,
@@ -34,6 +35,7 @@ from recoup.plan.movers import (
     watch_again,
 )
 from recoup.plan.objects.jobs import build_backup_job
+from recoup.plan.objects.live_job import build_live_job
 from recoup.plan.observed import Point, Seat, SnapshotObserved
 from recoup.plan.refusals import REFUSAL_LIMIT, admit
 from recoup.plan.run_file import write_run
@@ -125,7 +127,7 @@ def _decide(view: VolumeView, observed: SnapshotObserved, run: Run) -> Step:
     if run.cancel:
         return _cancel(view, observed, working)
     if working:
-        return _watch(view, observed, working[-1], verdicts[working[-1]], now)
+        return _watch(view, observed, run, working[-1], verdicts[working[-1]])
     if any(verdict.state is MoverState.ENDING for verdict in verdicts.values()) or _pods_linger(view, now):
         return Step(_line(view, VolumeState.UPLOADING, "MoverEnding", "an earlier mover is being removed"), again=_POLL)
     if observed.catalogue is None:
@@ -162,14 +164,18 @@ def _start(view: VolumeView, observed: SnapshotObserved, run: Run, attempt: int)
     if run.foreign_vault:
         message = f"status.vault {run.vault} is not the vault of namespace {run.terms.owner.namespace} at this location"
         return _fail(view, "VaultMismatch", f"{message}; create another BackupSnapshot")
-    if not run.captures and observed.waiting_snapshots >= observed.around.limits.waiting_snapshots:
+    if not view.live and not run.captures and observed.waiting_snapshots >= observed.around.limits.waiting_snapshots:
         return Step(_line(view, VolumeState.WAITING, WAITING_FOR_SEAT, _held(observed, run)), again=_SEAT_POLL)
     window = run.window
     if not view.children() and not window.capture:
         return Step(_line(view, VolumeState.WAITING, RUNNING_HOOKS, window.waits), again=_POLL)
     if not view.children() and window.refusal is not None:
         return _fail(view, window.refusal.reason, window.refusal.message)
-    handover = continue_handover(view, observed, run.terms)
+    workload = find_workload(view, observed, run.terms, run.resolved) if view.live else None
+    if isinstance(workload, Handover):
+        handover, workload = workload, None
+    else:
+        handover = Handover(ready=True) if workload else continue_handover(view, observed, run.terms)
     if handover.refusal is not None:
         return _fail(view, handover.refusal.reason, handover.refusal.message)
     if not handover.ready:
@@ -177,47 +183,54 @@ def _start(view: VolumeView, observed: SnapshotObserved, run: Run, attempt: int)
         return Step(_line(view, state, handover.reason, handover.waits), handover.actions, _AWAITED if handover.actions else _POLL)
     if not window.movers:
         return Step(_line(view, VolumeState.CAPTURING, RUNNING_HOOKS, window.waits), handover.after, _POLL)
-    request = _request(view, run, attempt)
+    request = _request(view, run, attempt, workload)
     seat = (observed.seats or {}).get(view.known.uid, _NOT_ASKED)
     if not seat.granted:
         return Step(_line(view, VolumeState.WAITING, WAITING_FOR_SEAT, seat.message), handover.after, _SEAT_POLL, request)
-    claim = view.movers_claim or next(action.object for action in handover.actions if isinstance(action, Create))
-    if is_about_to_bind(claim, observed.storage_classes, run.terms.now):
-        return Step(_line(view, VolumeState.CAPTURING), (*handover.actions, *handover.after), _AWAITED, request)
+    if workload is None:
+        claim = view.movers_claim or next(action.object for action in handover.actions if isinstance(action, Create))
+        if is_about_to_bind(claim, observed.storage_classes, run.terms.now):
+            return Step(_line(view, VolumeState.CAPTURING), (*handover.actions, *handover.after), _AWAITED, request)
+    job = _build_job(view, observed, run, request, attempt, seat, workload)
+    if job is None:
+        writes = (*handover.actions, *handover.after)
+        return Step(_line(view, VolumeState.CAPTURING, "VaultKeysMissing", "the vault's keys can't be read"), writes, _POLL)
+    known = msgspec.structs.replace(_line(view, VolumeState.UPLOADING), attempts=attempt, progress=None)
+    return Step(known, (*handover.actions, Create(job), *handover.after), _AWAITED if workload else _POLL, request)
+
+
+def _build_job(
+    view: VolumeView, observed: SnapshotObserved, run: Run, request: Request, attempt: int, seat: Seat, workload: Workload | None
+) -> Object | None:
+    """The mover's Job; None if the vault's keys are not there. workload: it goes beside that one."""
     ticket = observed.tickets.get(view.known.uid)
     record = record_claim(view, namespace_uid=run.terms.namespace_uid)
     if run.location is None or ticket is None or record is None:
-        writes = (*handover.actions, *handover.after)
-        return Step(_line(view, VolumeState.CAPTURING, "VaultKeysMissing", "the vault's keys can't be read"), writes, _POLL)
-    job = build_backup_job(
-        run.terms.owner,
-        observed.around,
-        run.location,
-        name=request.job,
-        place=run.place,
-        volume_uid=view.known.uid,
-        attempt=attempt,
-        vault=run.vault,
-        run=write_run(
-            observed,
-            ticket=ticket,
-            source=record,
-            expected=run.expected,
-            captured_at=view.captured_nanoseconds(),
-            consistency=window.guarantee,
-        ),
-        claim=view.name,
-        volume_mode=record.volume_mode,
-        exclude=run.resolved.exclude,
-        mover=run.resolved.mover,
-        node_affinity=away_from(record.node_affinity, seat.full),
+        return None
+    text = write_run(
+        observed,
+        ticket=ticket,
+        source=record,
+        expected=run.expected,
+        captured_at=0 if workload else view.captured_nanoseconds(),
+        consistency=RECORDED if workload else run.window.guarantee,
     )
-    known = msgspec.structs.replace(_line(view, VolumeState.UPLOADING), attempts=attempt, progress=None)
-    return Step(known, (*handover.actions, Create(job), *handover.after), _POLL, request)
+    if workload is not None:
+        return build_live_job(
+            run.terms.owner, observed.around, run.location, name=request.job, place=run.place, volume_uid=view.known.uid, attempt=attempt,
+            vault=run.vault, run=text, claim=view.place, exclude=run.resolved.exclude, mover=run.resolved.mover,
+            tolerations=workload.tolerations, node_affinity=away_from(request.node_affinity, seat.full), runs_as=workload.runs_as,
+        )  # fmt: skip
+    return build_backup_job(
+        run.terms.owner, observed.around, run.location, name=request.job, place=run.place, volume_uid=view.known.uid, attempt=attempt,
+        vault=run.vault, run=text, claim=view.name, volume_mode=record.volume_mode, exclude=run.resolved.exclude, mover=run.resolved.mover,
+        node_affinity=away_from(record.node_affinity, seat.full),
+    )  # fmt: skip
 
 
-def _request(view: VolumeView, run: Run, attempt: int) -> Request:
+def _request(view: VolumeView, run: Run, attempt: int, workload: Workload | None) -> Request:
     record, owner = record_claim(view, namespace_uid=run.terms.namespace_uid), run.terms.owner
+    of_volume = record.node_affinity if record else None
     return Request(
         job=owner.child_name(f"{view.place}-{attempt}", view.known.uid, str(attempt)),
         run_uid=owner.uid,
@@ -227,7 +240,7 @@ def _request(view: VolumeView, run: Run, attempt: int) -> Request:
         since=run.started_at,
         location=label_value(run.place),
         limit=run.location.limits.concurrent_movers if run.location else 1,
-        node_affinity=record.node_affinity if record else None,
+        node_affinity=workload.affinity(of_volume) if workload else of_volume,
         node_selector=run.resolved.mover.node_selector,
     )
 
@@ -240,21 +253,26 @@ def _held(observed: SnapshotObserved, run: Run) -> str:
     )
 
 
-def _watch(view: VolumeView, observed: SnapshotObserved, number: int, verdict: Verdict, now: datetime) -> Step:
+def _watch(view: VolumeView, observed: SnapshotObserved, run: Run, number: int, verdict: Verdict) -> Step:
     """A mover works: keep its progress in the status, and end a run that shows no sign of life."""
-    pod = pod_of(view.jobs[number], view.pods)
+    pod, now = pod_of(view.jobs[number], view.pods), run.terms.now
     seen = observed.progress.get(pod["metadata"]["name"]) if pod else None
     if _seems_stalled(view, verdict, observed, number, now):
         if observed.catalogue is None:
             return Step(view.known, again=_POLL)  # it may have committed: not to be ended before that was looked up
         message = f"no progress for {to_duration(STALL_LIMIT)}; look at the volume and at the way to the location"
         return _fail(view, "NoProgress", message)
+    handout = _hand_out(view, observed, run, number, verdict) if view.live else Handout()
     known = msgspec.structs.replace(
-        _line(view, VolumeState.UPLOADING, verdict.reason or None, verdict.message or None),
+        _line(view, VolumeState.UPLOADING, handout.reason or verdict.reason or None, handout.message or verdict.message or None),
         attempts=max(number, view.known.attempts or 0),
         progress=note_progress(view.known.progress, seen, now),
     )
-    return Step(known, again=watch_again(verdict, now))
+    return Step(known, handout.actions, poll(verdict, now) if view.live else watch_again(verdict, now))
+
+
+def _hand_out(view: VolumeView, observed: SnapshotObserved, run: Run, number: int, verdict: Verdict) -> Handout:
+    return hand_out(view, number, verdict, observed, run.terms, place=run.place, vault=run.vault, foreign=run.foreign_vault)
 
 
 def _cancel(view: VolumeView, observed: SnapshotObserved, working: list[int]) -> Step:
@@ -291,8 +309,8 @@ def _stored(view: VolumeView, point: Point, first_paths: tuple[str, ...]) -> Sna
         state=VolumeState.STORED,
         reason="SomeFilesUnreadable" if point.errors else None,
         message=f"{point.errors} paths could not be read; the recovery point lists them" if point.errors else None,
-        method=known.method or "Snapshot",
-        guarantee=point.consistency,
+        method=known.method or ("Live" if view.live else "Snapshot"),
+        guarantee=NOT_POINT_IN_TIME if point.consistency == RECORDED else point.consistency,
         captured_at=view.captured_at() or point.taken_at,
         attempts=max([*view.jobs, known.attempts or 0]) or None,
         manifest=point.manifest,
@@ -315,7 +333,7 @@ def _line(view: VolumeView, state: VolumeState, reason: str | None = None, messa
     attempts = max([*view.jobs, view.known.attempts or 0]) or None
     short = message[:4096] if message else None
     captured = view.captured_at()
-    method = "Snapshot" if captured else None
+    method = ("Live" if view.live else "Snapshot") if captured else None
     return msgspec.structs.replace(
         view.known, state=state, reason=reason, message=short, attempts=attempts, captured_at=captured, method=method
     )

@@ -12,8 +12,8 @@ from msgspec import Struct
 from recoup.api.backupsnapshot import SnapshotVolume
 from recoup.api.objects import GROUP
 from recoup.plan.actions import Delete, Object, Patch
-from recoup.plan.movers import attempt_number
-from recoup.plan.objects.identity import Owner, is_child
+from recoup.plan.movers import attempt_number, parse_time
+from recoup.plan.objects.identity import Owner, is_child, is_handout
 from recoup.plan.objects.snapshots import CONTENT, SNAPSHOT
 from recoup.plan.observed import ClaimRecord, Point, SnapshotObserved
 
@@ -28,7 +28,8 @@ CAPTURED_AT = f"{GROUP}/captured-at"
 class VolumeView(Struct, frozen=True, kw_only=True):
     """What exists for one volume. `tenant_*` on the workload's side, `movers_*` on ours, `static_content` between them.
 
-    claim, volume: the PVC (with the pinned uid) and its PersistentVolume. jobs: its movers by attempt; pods: of all attempts.
+    claim, volume: the PVC (with the pinned uid) and its PersistentVolume. jobs: its movers by attempt; pods: of all attempts. live: it is
+    read where it is; handouts: the Jobs that bring keys to such movers, by attempt.
     """
 
     known: SnapshotVolume
@@ -41,6 +42,8 @@ class VolumeView(Struct, frozen=True, kw_only=True):
     movers_snapshot: Object | None = None
     movers_claim: Object | None = None
     jobs: dict[int, Object] = {}
+    handouts: dict[int, Object] = {}
+    live: bool = False
     pods: tuple[Object, ...] = ()
     point: Point | None = None
 
@@ -54,7 +57,10 @@ class VolumeView(Struct, frozen=True, kw_only=True):
         return int(carried or 0) or cut_at(self.tenant_content or {})
 
     def captured_at(self) -> datetime | None:
-        """The same as a time for the status, which keeps it."""
+        """The same as a time for the status, which keeps it. Of a Live capture, when its mover was made."""
+        if self.live:
+            made = self.jobs[max(self.jobs)]["metadata"]["creationTimestamp"] if self.jobs else None
+            return parse_time(made) if made else self.known.captured_at
         stamp = self.captured_nanoseconds()
         return self.known.captured_at or (datetime.fromtimestamp(stamp // 1_000_000_000, UTC) if stamp else None)
 
@@ -66,14 +72,14 @@ class VolumeView(Struct, frozen=True, kw_only=True):
     def children(self) -> list[Object]:
         """Everything of ours that still exists for this volume."""
         singles = (self.tenant_snapshot, self.tenant_content, self.static_content, self.movers_snapshot, self.movers_claim)
-        return [*(item for item in singles if item is not None), *self.jobs.values()]
+        return [*(item for item in singles if item is not None), *self.jobs.values(), *self.handouts.values()]
 
     def handed_over(self) -> bool:
         """The snapshot no longer depends on the workload's namespace."""
         return self.static_content is not None or (self.tenant_content is not None and is_retained(self.tenant_content))
 
 
-def view_volume(observed: SnapshotObserved, owner: Owner, known: SnapshotVolume, session: str | None) -> VolumeView:
+def view_volume(observed: SnapshotObserved, owner: Owner, known: SnapshotVolume, session: str | None, *, live: bool = False) -> VolumeView:
     """Pick this volume's objects out of what was observed."""
     mine = [child for child in observed.children if is_child(child, owner.uid, known.uid)]
     claim = next((claim for claim in observed.claims if claim["metadata"]["uid"] == known.uid), None)
@@ -82,6 +88,7 @@ def view_volume(observed: SnapshotObserved, owner: Owner, known: SnapshotVolume,
     return msgspec.structs.replace(
         view,
         name=owner.child_name(known.persistent_volume_claim, known.uid),
+        live=live,
         claim=claim,
         volume=_volume_of(observed, claim),
         tenant_content=_bound_content(observed.children, view.tenant_snapshot) or view.tenant_content,
@@ -96,6 +103,7 @@ def sort_children(mine: list[Object], movers_namespace: str, known: SnapshotVolu
         kinds.setdefault(child["kind"], []).append(child)
     snapshots, contents = kinds.get(SNAPSHOT, []), kinds.get(CONTENT, [])
     ours = [thing["metadata"].get("namespace") == movers_namespace for thing in snapshots]
+    jobs = kinds.get("Job", [])
     static = ["snapshotHandle" in thing["spec"]["source"] for thing in contents]
     return VolumeView(
         known=known,
@@ -105,7 +113,8 @@ def sort_children(mine: list[Object], movers_namespace: str, known: SnapshotVolu
         tenant_content=next((thing for thing, fixed in zip(contents, static, strict=True) if not fixed), None),
         static_content=next((thing for thing, fixed in zip(contents, static, strict=True) if fixed), None),
         movers_claim=next(iter(kinds.get("PersistentVolumeClaim", [])), None),
-        jobs={attempt_number(job): job for job in kinds.get("Job", [])},
+        jobs={attempt_number(job): job for job in jobs if not is_handout(job)},
+        handouts={attempt_number(job): job for job in jobs if is_handout(job)},
         pods=tuple(kinds.get("Pod", [])),
     )
 

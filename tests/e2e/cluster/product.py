@@ -34,6 +34,10 @@ CONTROLLER = "system:serviceaccount:recoup-system:recoup-controller"
 ONE_NODE = ("movers.limits.perNode=48", "movers.limits.perNamespace=48")
 """Many tests at once share the only node, and some hold many movers of one namespace."""
 
+LIVE_OPEN, LIVE_RESTRICTED = "live-open", "live-restricted"
+"""Namespaces for capture.method Live: the chart makes Roles in them, so they are there before it and stay."""
+LIVE = (f"live.namespaces={{{LIVE_OPEN},{LIVE_RESTRICTED}}}",)
+
 Object = dict[str, Any]
 
 
@@ -108,8 +112,10 @@ def kubectl(cluster: KindCluster, *arguments: str, text: str | None = None) -> s
 
 def install(cluster: KindCluster, image: str, *settings: str) -> None:
     """`helm upgrade --install` of the chart, two replicas; returns when both are up."""
+    names = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in (LIVE_OPEN, LIVE_RESTRICTED)]
+    kubectl(cluster, "apply", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": names}))
     repository, _, tag = image.rpartition(":")
-    values = (f"image.repository={repository}", f"image.tag={tag}", "image.pullPolicy=IfNotPresent", *ONE_NODE, *settings)
+    values = (f"image.repository={repository}", f"image.tag={tag}", "image.pullPolicy=IfNotPresent", *ONE_NODE, *LIVE, *settings)
     command = [str(programs.program("helm")), "upgrade", "--install", "recoup", str(places.CHECKOUT / "charts" / "recoup")]
     command += ["--namespace", SYSTEM, "--create-namespace", "--kubeconfig", str(cluster.kubeconfig_path)]
     done = subprocess.run([*command, *(part for value in values for part in ("--set", value))], capture_output=True, text=True, check=False)

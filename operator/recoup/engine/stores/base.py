@@ -69,6 +69,10 @@ class Store(Protocol):
         """Remove the object; one that is absent is done. Raises Denied where deletes are not allowed."""
 
 
+CREDENTIAL_FILES = ("accessKeyID", "secretAccessKey", "sessionToken")
+"""Names of the files of a credentials directory, which are the entries of a Secret; the last may be absent."""
+
+
 @dataclass(frozen=True)
 class Credentials:
     """An access key held in memory only; `repr` shows none of it."""

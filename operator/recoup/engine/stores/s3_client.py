@@ -16,7 +16,7 @@ from botocore.credentials import Credentials as BotoCredentials
 from botocore.credentials import ReadOnlyCredentials
 
 from recoup.engine.stores import s3_models
-from recoup.engine.stores.base import Credentials, StoreOptions
+from recoup.engine.stores.base import CREDENTIAL_FILES, Credentials, StoreOptions
 from recoup.engine.stores.limits import LimitedBody, Limiter
 from recoup.errors import Denied
 
@@ -28,8 +28,6 @@ CONNECT_TIMEOUT = 5
 READ_TIMEOUT = 30
 PATIENT = (60, 300)
 """The same two for uploads on a slow line, where what was sent may still stand in buffers on the way."""
-FILES = ("accessKeyID", "secretAccessKey", "sessionToken")
-
 
 _UNLIMITED = Limiter(None)
 
@@ -74,7 +72,7 @@ class DirectoryCredentials(BotoCredentials):
 
     def _stat(self) -> tuple[object, ...]:
         stamps: list[object] = []
-        for file in FILES:
+        for file in CREDENTIAL_FILES:
             try:
                 info = os.stat(os.path.join(self._directory, file))
                 stamps.append((info.st_ino, info.st_mtime_ns, info.st_size))
@@ -88,8 +86,8 @@ class DirectoryCredentials(BotoCredentials):
         root = os.path.join(self._directory, "..data")  # the kubelet's symbolic link to the current version
         folder = os.open(root if os.path.isdir(root) else self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            self.access_key, self.secret_key = (self._one(folder, file) or self._missing(file) for file in FILES[:2])
-            self.token = self._one(folder, FILES[2])
+            self.access_key, self.secret_key = (self._one(folder, file) or self._missing(file) for file in CREDENTIAL_FILES[:2])
+            self.token = self._one(folder, CREDENTIAL_FILES[2])
         finally:
             os.close(folder)
         self._stamp = stamp

@@ -32,6 +32,7 @@ def build_adopt_job(
         mounts=[*mounts, *key_mounts],
         capabilities=(),
         annotations=annotations,
+        account=around.keys_service_account,
         token=True,
     )
     labels = owner.labels() | {COMPONENT: "keys", ADOPTS: "vaults"}

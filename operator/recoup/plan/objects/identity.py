@@ -12,7 +12,7 @@ from recoup.api.objects import GROUP
 from recoup.plan.actions import Object
 
 COMPONENT = "app.kubernetes.io/component"
-"""mover or keys: what the NetworkPolicies of the chart select by."""
+"""mover, keys or handout: what the NetworkPolicies of the chart select by."""
 
 VAULT = f"{GROUP}/vault"
 """On a keys Job: the vault that it makes keys for."""
@@ -25,6 +25,9 @@ ADOPTS = f"{GROUP}/adopts"
 
 ATTEMPT = f"{GROUP}/attempt"
 """On a mover: which try it is, from 1."""
+
+HANDOUT = "handout"
+"""The component of a Job that brings a mover in a workload's namespace its keys."""
 
 LOCATION = f"{GROUP}/location"
 """On a backup mover: name of the location that it writes to, cut and hashed if it is too long for a label value."""
@@ -53,6 +56,10 @@ class Owner(Struct, frozen=True, kw_only=True):
         """`<owner>-<readable>-<hash of owner uid and parts>`, at most 63 characters."""
         tail = short_hash(self.uid, *parts)
         return f"{fit_name(self.name, readable, limit=NAME_LIMIT - len(tail) - 1)}-{tail}"
+
+
+def is_handout(job: Object) -> bool:
+    return (job["metadata"].get("labels") or {}).get(COMPONENT) == HANDOUT
 
 
 def is_child(thing: Object, owner_uid: str, volume_uid: str | None = None) -> bool:

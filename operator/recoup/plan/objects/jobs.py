@@ -28,6 +28,9 @@ from recoup.plan.observed import Surroundings
 API_VERSION = "batch/v1"
 KIND = "Job"
 
+WRITER = "/recoup/writer"
+"""Where a backup mover finds the keys of its role."""
+
 KEYS = "/recoup/keys"
 """Where a pod finds keys: each Secret as a folder."""
 
@@ -46,15 +49,10 @@ def build_backup_job(
     """Back the PVC `claim` up. `run` is the text of the run file (JSON); `place`, the location's name."""
     volumes, mounts, annotations = store_parts(location, {"run.json": (RUN, run)})
     volumes.append(secret_volume("writer", writer_secret(vault)))
-    mounts.append({"name": "writer", "mountPath": "/recoup/writer", "readOnly": True})
-    source, mount, device = _data_volume(claim, volume_mode, "source", read_only=True)
-    arguments = [
-        "backup", *store_arguments(location), "--vault", vault, "--writer-keys", "/recoup/writer", "--run", "/recoup/run/run.json",
-        *(part for pattern in exclude for part in ("--exclude", pattern)),
-        "--source", "/dev/source" if device else "/source", "--report", REPORT,
-    ]  # fmt: skip
+    mounts.append({"name": "writer", "mountPath": WRITER, "readOnly": True})
+    source, mount, device = data_volume(claim, volume_mode, "source", read_only=True)
     parts = PodParts(
-        arguments=arguments,
+        arguments=backup_arguments(location, vault=vault, exclude=exclude, source="/dev/source" if device else "/source"),
         volumes=[*volumes, source],
         mounts=[*mounts, *mount],
         devices=device,
@@ -64,6 +62,13 @@ def build_backup_job(
     labels = owner.labels(volume_uid) | {COMPONENT: "mover", ATTEMPT: str(attempt), LOCATION: label_value(place)}
     template = build_pod_template(around, parts, labels=labels, mover=mover, node_affinity=node_affinity)
     return build_job(name, around.movers_namespace, labels, template)
+
+
+def backup_arguments(location: BackupLocationSpec, *, vault: str, exclude: Sequence[str], source: str) -> list[str]:
+    return [
+        "backup", *store_arguments(location), "--vault", vault, "--writer-keys", WRITER, "--run", "/recoup/run/run.json",
+        *(part for pattern in exclude for part in ("--exclude", pattern)), "--source", source, "--report", REPORT,
+    ]  # fmt: skip
 
 
 def build_restore_job(
@@ -78,7 +83,7 @@ def build_restore_job(
     volumes, mounts, annotations = store_parts(location, {})
     copies = other_places(others, optional=True)
     key_volumes, key_mounts, key_arguments = any_key(keys)
-    target, mount, device = _data_volume(claim, volume_mode, "target", read_only=False)
+    target, mount, device = data_volume(claim, volume_mode, "target", read_only=False)
     arguments = [
         "restore", *store_arguments(location), "--vault", vault, *(("--fingerprint", fingerprint) if fingerprint else ()),
         *(part for url in copies.urls for part in ("--also", url)),
@@ -120,6 +125,7 @@ def build_keys_job(
         mounts=[*mounts, *key_mounts],
         capabilities=(),
         annotations=annotations,
+        account=around.keys_service_account,
         token=True,
     )
     labels = owner.labels() | {COMPONENT: "keys", VAULT: vault, VAULT_NAMESPACE: label_value(namespace), ATTEMPT: str(attempt)}
@@ -175,7 +181,7 @@ def _keys(keys: Sequence[EncryptionKey]) -> tuple[list[Object], list[Object], li
     return volumes, mounts, arguments
 
 
-def _data_volume(claim: str, volume_mode: str, name: str, *, read_only: bool) -> tuple[Object, list[Object], list[Object]]:
+def data_volume(claim: str, volume_mode: str, name: str, *, read_only: bool) -> tuple[Object, list[Object], list[Object]]:
     """The pod volume of a PVC, and its mount or its device.
 
     Read-only is said on the mount, never on the claim: the kubelet must be able to replay a dirty journal.

@@ -30,8 +30,27 @@ _DEFAULT_REQUESTS = {"cpu": "100m", "memory": "256Mi"}
 _DEFAULT_LIMITS = {"memory": "1Gi"}
 
 
+class RunsAs(Struct, frozen=True, kw_only=True):
+    """The user of a mover's processes. Other than root it has no capability, whatever is asked for, and needs readable Secrets."""
+
+    user: int = 0
+    group: int = 0
+    groups: tuple[int, ...] = ()
+
+    def security_context(self) -> Object:
+        context: Object = {"runAsUser": self.user, "runAsGroup": self.group, "seccompProfile": {"type": "RuntimeDefault"}}
+        if self.user:
+            context["runAsNonRoot"] = True
+        if self.groups:
+            context["supplementalGroups"] = list(self.groups)
+        return context
+
+
+ROOT = RunsAs()
+
+
 class PodParts(Struct, frozen=True, kw_only=True):
-    """What one command adds to the common pod."""
+    """What one command adds to the common pod. account: a ServiceAccount that is not the movers' own; token: of it."""
 
     arguments: Sequence[str]
     volumes: Sequence[Object]
@@ -39,7 +58,9 @@ class PodParts(Struct, frozen=True, kw_only=True):
     capabilities: Sequence[str]
     devices: Sequence[Object] = ()
     annotations: Mapping[str, str] = {}
+    account: str | None = None
     token: bool = False
+    runs_as: RunsAs = ROOT
 
 
 def build_pod_template(
@@ -48,10 +69,10 @@ def build_pod_template(
     """The pod template of a mover Job. `node_affinity` is the `spec.nodeAffinity` of a PersistentVolume, or None."""
     spec: Object = {
         "restartPolicy": "Never",
-        "serviceAccountName": around.keys_service_account if parts.token else around.mover_service_account,
+        "serviceAccountName": parts.account or around.mover_service_account,
         "automountServiceAccountToken": parts.token,
         "enableServiceLinks": False,
-        "securityContext": {"runAsUser": 0, "runAsGroup": 0, "seccompProfile": {"type": "RuntimeDefault"}},
+        "securityContext": parts.runs_as.security_context(),
         "containers": [_container(around, parts, mover)],
         "volumes": [*parts.volumes, {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "64Mi"}}],
     }
@@ -73,6 +94,7 @@ def build_pod_template(
 
 
 def _container(around: Surroundings, parts: PodParts, mover: Mover) -> Object:
+    capabilities = parts.capabilities if parts.runs_as.user == 0 else ()
     container: Object = {
         "name": "mover",
         "image": around.image,
@@ -82,7 +104,7 @@ def _container(around: Surroundings, parts: PodParts, mover: Mover) -> Object:
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"], "add": list(parts.capabilities)} if parts.capabilities else {"drop": ["ALL"]},
+            "capabilities": {"drop": ["ALL"], "add": list(capabilities)} if capabilities else {"drop": ["ALL"]},
         },
         "terminationMessagePath": REPORT,
         "terminationMessagePolicy": "File",
@@ -146,7 +168,7 @@ def store_parts(
     return volumes, mounts, dict(files.values())
 
 
-def secret_volume(name: str, secret: str, *, optional: bool = False) -> Object:
-    """A Secret as files (on tmpfs, by the kubelet), readable by root only."""
-    source: Object = {"secretName": secret, "defaultMode": 0o400}
+def secret_volume(name: str, secret: str, *, optional: bool = False, mode: int = 0o400) -> Object:
+    """A Secret as files (on tmpfs, by the kubelet), readable by root only unless `mode` says otherwise."""
+    source: Object = {"secretName": secret, "defaultMode": mode}
     return {"name": name, "secret": source | {"optional": True} if optional else source}
