@@ -180,6 +180,7 @@ def test_every_value_is_honoured() -> None:
         "controller.podLabels.l=m", "controller.podAnnotations.n=o", "controller.resources.limits.memory=1Gi",
         "movers.namespace=other", "movers.createNamespace=false", "crds.install=false", "movers.limits.total=9",
         "movers.limits.perNode=5", "movers.limits.perNamespace=6", "movers.limits.waitingSnapshotsPerNamespace=7",
+        "live.namespaces={c,d}",
     )  # fmt: skip
     deployment = find(objects, "Deployment", "recoup-controller")
     pod = deployment["spec"]["template"]
@@ -197,6 +198,7 @@ def test_every_value_is_honoured() -> None:
         "RECOUP_WORKERS": "2",
         "RECOUP_RESYNC": "60",
         "RECOUP_MOVERS_TOTAL": "9",
+        "RECOUP_LIVE_NAMESPACES": "c,d",
         "RECOUP_MOVERS_PER_NODE": "5",
         "RECOUP_MOVERS_PER_NAMESPACE": "6",
         "RECOUP_WAITING_SNAPSHOTS": "7",
@@ -209,7 +211,7 @@ def test_every_value_is_honoured() -> None:
     assert pod["metadata"]["annotations"] == {"n": "o"}
     assert container(objects)["resources"]["limits"]["memory"] == "1Gi"
     assert not [obj for obj in objects if obj["kind"] in ("CustomResourceDefinition", "Namespace")]
-    assert {obj["metadata"].get("namespace") for obj in objects} == {None, "recoup-system", "other"}
+    assert {obj["metadata"].get("namespace") for obj in objects} == {None, "recoup-system", "other", "c", "d"}
 
 
 def test_every_variable_of_the_chart_is_one_that_the_controller_reads() -> None:
