@@ -73,7 +73,7 @@ STORIES = {"in use": in_use, "retried": retried}
 
 @pytest.mark.parametrize("story", STORIES)
 def test_stopped_after_any_write_it_ends_the_same(story: str) -> None:
-    """With the uid left out of what a handout is for, or its Job not told from a mover's, stories end otherwise."""
+    """With the handouts left out of what is released, both stories end otherwise."""
     make = STORIES[story]
     calm = make()
     start(calm).run(SNAPSHOT_KEY)
@@ -224,7 +224,10 @@ def test_no_key_leaves_for_a_namespace_that_the_location_is_not_for_any_more() -
 
 @pytest.mark.parametrize("moment", ["made", "at work"])
 def test_nothing_is_left_when_the_owner_goes(moment: str) -> None:
-    """The controller is away: what belongs to the BackupSnapshot goes with it. Then it comes back and removes what is its own."""
+    """The controller is away: what belongs to the BackupSnapshot goes with it. Then it comes back and removes what is its own.
+
+    Without the Job's owner reference the mover stays.
+    """
     world = live_shop()
     world.mover = lambda world, job, pod: None if "backup" in pod["spec"]["containers"][0]["args"] else work(world, job, pod)
 

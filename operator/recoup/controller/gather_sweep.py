@@ -20,9 +20,10 @@ def gather_sweep(reader: Reader) -> SweepObserved:
     kube, around = reader.kube, reader.around
     children: list[Object] = []
     for resource in SWEPT:
-        jobs_are_in = (around.movers_namespace, *sorted(around.live_namespaces))
-        for namespace in jobs_are_in if resource in (JOB, POD) else (None,):
-            children += reader.list_optional(resource, namespace, labels=f"{MANAGED_BY}={MANAGER},{OWNER_UID}") or ()
+        namespace = (
+            around.movers_namespace if resource in (JOB, POD) else None
+        )  # movers beside a workload go with their owner by themselves
+        children += reader.list_optional(resource, namespace, labels=f"{MANAGED_BY}={MANAGER},{OWNER_UID}") or ()
     if not children:
         return SweepObserved(around=around)
     restored = tuple(kube.list(PVC, labels=RESTORED_BY))
