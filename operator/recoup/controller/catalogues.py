@@ -57,10 +57,21 @@ class _Place(Record):
     listed: tuple[float, tuple[str, ...]] | None = None
     heads: dict[str, int] = field(default_factory=dict)
     """By vault, how far its log was read for the catalogue that is held."""
+    told: dict[str, dict[str, tuple[engine.Point, Point | None]]] = field(default_factory=dict)
+    """By vault and id: what the engine said of a point, and what was made of that; the engine gives the same again if nothing is new."""
     failures: int = 0
     closed_until: float = 0.0
     last_error: RecoupError | None = None
     away: bool = False
+
+    def tell(self, vault: str, found: tuple[engine.Point, ...]) -> tuple[Point, ...]:
+        """The points as the planners look at them; those of which no time is known are left out."""
+        before, after = self.told.get(vault, {}), {}
+        for entry in found:
+            known = before.get(entry.id)
+            after[entry.id] = known if known is not None and known[0] is entry else (entry, to_point(entry))
+        self.told[vault] = after
+        return tuple(point for _, point in after.values() if point is not None)
 
 
 class Catalogues:
@@ -190,7 +201,7 @@ class Catalogues:
         if before is not None and cursor is found.cursor and place.heads.get(vault, 0) >= found.next_seq:  # another thread may be faster
             place.catalogues[vault] = (max(started, before[0]), before[1])
             return before[1]
-        points = tuple(point for entry in found.points if (point := to_point(entry)) is not None)
+        points = place.tell(vault, found.points)
         locked = any(entry.record is None and entry.generation not in keys.meta_keys for entry in found.points)
         catalogue = Catalogue(
             vault=vault,
@@ -281,7 +292,7 @@ def changed_points(before: Catalogue | None, after: Catalogue) -> tuple[Point, .
     """What came, went, or reads otherwise than before."""
     old, new = before.live if before is not None else {}, after.live
     gone = [point for manifest, point in old.items() if manifest not in new]
-    return (*gone, *(point for manifest, point in new.items() if old.get(manifest) != point))
+    return (*gone, *(point for manifest, point in new.items() if (known := old.get(manifest)) is not point and known != point))
 
 
 def _engine() -> ModuleType:

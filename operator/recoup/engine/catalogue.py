@@ -18,7 +18,8 @@ from recoup.engine.format.names import LOCATION_DESCRIPTOR, log_name
 from recoup.engine.judged import Judged, Judgement
 from recoup.engine.keys.roles import CatalogueKeys, VaultIdentity
 from recoup.engine.keys.tickets import Ticket, issue_ticket, read_ticket, session_id, ticket_to_text
-from recoup.engine.log.facts import Committed
+from recoup.engine.log.bodies import Pin
+from recoup.engine.log.facts import Committed, Noted
 from recoup.engine.log.follow import Log
 from recoup.engine.log.points import PointRecord, open_point
 from recoup.engine.log.state import LogState
@@ -96,12 +97,23 @@ class Garbage(Value, frozen=True):
     """There are SWEEPs whose deletes nobody has seen to be done."""
 
 
+class Seen(Value, frozen=True):
+    """A point as it was last told, and the facts that it was told from."""
+
+    point: Point
+    committed: Committed
+    pin: Noted[Pin] | None
+
+
 class Cursor(Record):
-    """How far a catalogue was read. Opaque; give it back to read on. Lives in memory only."""
+    """How far a catalogue was read, and what was answered. Opaque; give it back to read on. Lives in memory only."""
 
     state: LogState
-    points: dict[bytes, Point] = field(default_factory=dict)
+    points: dict[bytes, Seen] = field(default_factory=dict)
     judged: Judged = field(default_factory=Judged)
+    owners: dict[str, str] = field(default_factory=dict)
+    """What every ADOPT said when the points were last told."""
+    answer: Catalogue | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -129,22 +141,27 @@ class Catalogue(Value, frozen=True):
 
 
 def read_catalogue(store: Store, vault_id: bytes, keys: MetaKeys, cursor: Cursor | None = None) -> Catalogue:
-    """Read the vault's log up to its head. Raises Integrity (NoVault) if it does not lead back to the role's root key."""
+    """Read the vault's log up to its head. Raises Integrity (NoVault) if it does not lead back to the role's root key.
+
+    If nothing is new this is the answer that was given before, and else every point in it that no new entry is about.
+    """
     if cursor is None:
         cursor = Cursor(LogState(vault_id, keys.identity.root_public))
     with cursor.lock:
         newest = max(keys.meta_keys, default=0)
         state = Log(store, vault_id, root_public=keys.identity.root_public, state=cursor.state, generation=newest).follow()
-        identity = state.require_identity()
-        points = points_of(state, keys, cursor.points, cursor.judged)
-        judged, breaks = cursor.judged, tuple(state.breaks)
-        return Catalogue(
-            identity.fingerprint, points, state.next_seq, state.invalid, state.squatted, breaks, cursor,
+        identity, last = state.require_identity(), cursor.answer
+        if last is not None and last.next_seq == state.next_seq:
+            return last
+        points, judged, gone = _points(state, keys, cursor), cursor.judged, len(state.forgotten)
+        cursor.answer = Catalogue(
+            identity.fingerprint, points, state.next_seq, state.invalid, state.squatted, tuple(state.breaks), cursor,
             tuple(judged.verifications), tuple(judged.drills), state.location_id.hex(),
-            forgotten=frozenset(manifest.hex() for manifest in state.forgotten if manifest not in state.commits),
+            forgotten=last.forgotten if last and len(last.forgotten) == gone else frozenset(map(bytes.hex, state.forgotten)),
             revision=_revision_of(state),
             garbage=_garbage_of(state),
         )  # fmt: skip
+        return cursor.answer
 
 
 def read_location(store: Store) -> bytes | None:
@@ -155,16 +172,28 @@ def read_location(store: Store) -> bytes | None:
         return None
 
 
-def points_of(state: LogState, keys: MetaKeys, known: dict[bytes, Point] | None = None, judged: Judged | None = None) -> tuple[Point, ...]:
-    """The live points of a followed log. Opens only records that are not in `known`, and adds them there; `judged` likewise."""
-    opened = {} if known is None else known
+def points_of(state: LogState, keys: MetaKeys) -> tuple[Point, ...]:
+    """The live points of a followed log."""
+    return _points(state, keys, Cursor(state))
+
+
+def _points(state: LogState, keys: MetaKeys, cursor: Cursor) -> tuple[Point, ...]:
+    """The live points. Opens only records that the cursor does not have, and tells anew only what new entries are about."""
+    seen, judged = cursor.points, cursor.judged
+    judged.follow(state)
+    if cursor.owners != state.adopted:
+        cursor.owners = dict(state.adopted)
+        judged.touched.update(state.commits)
     for manifest, committed in state.commits.items():
-        if manifest not in opened:
-            opened[manifest] = _open(committed, keys)
-    for gone in [manifest for manifest in opened if manifest not in state.commits]:
-        del opened[gone]
-    verdicts = (Judged() if judged is None else judged).follow(state).points
-    return tuple(_as_of_now(opened[manifest], committed, state, verdicts.get(manifest)) for manifest, committed in state.commits.items())
+        known, pin = seen.get(manifest), state.pinned.get(manifest)
+        if known is None or known.committed is not committed or known.pin is not pin or manifest in judged.touched:
+            point = _open(committed, keys) if known is None else known.point
+            seen[manifest] = Seen(_as_of_now(point, committed, pin, state, judged.points.get(manifest)), committed, pin)
+    judged.touched.clear()
+    if len(seen) > len(state.commits):
+        for gone in [manifest for manifest in seen if manifest not in state.commits]:
+            del seen[gone]
+    return tuple(seen[manifest].point for manifest in state.commits)
 
 
 def sign_ticket(keys: CatalogueKeys, policy_uid: str, slot: str, pvc_uid: str, session: bytes) -> str:
@@ -186,9 +215,8 @@ def _open(committed: Committed, keys: MetaKeys) -> Point:
     return Point(body.manifest.hex(), body.session.hex(), committed.seq, committed.generation, policy, slot, pvc, record)
 
 
-def _as_of_now(point: Point, committed: Committed, state: LogState, verdict: Judgement | None) -> Point:
+def _as_of_now(point: Point, committed: Committed, pin: Noted[Pin] | None, state: LogState, verdict: Judgement | None) -> Point:
     """The point with what later entries said of it."""
-    pin = state.pinned.get(committed.body.manifest)
     point = structs.replace(
         point,
         revision=committed.body.object_set.hex()[:16] + ("" if pin is None else f" {pin.body.reason}"),

@@ -48,6 +48,8 @@ class Judged(Record):
     points: dict[bytes, Judgement] = field(default_factory=dict)
     verifications: deque[Verification] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     drills: deque[Drill] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    touched: set[bytes] = field(default_factory=set)
+    """Points of which something was said since the caller last cleared this."""
     _attests: int = 0
     _evidence: int = 0
 
@@ -96,6 +98,7 @@ class Judged(Record):
             self._point(_bytes(said.point)).drilled_at = at
 
     def _point(self, manifest: bytes) -> Judgement:
+        self.touched.add(manifest)
         return self.points.setdefault(manifest, Judgement())
 
 
