@@ -110,7 +110,7 @@ def origin(source: str) -> str:
 def _decoded(source: str) -> Any:
     try:
         return json.loads(source)
-    except ValueError:
+    except (ValueError, RecursionError):
         return source
 
 

@@ -178,7 +178,7 @@ class Reader:
         for line in reversed(text.splitlines()):
             try:
                 return msgspec.json.decode(line, type=_ProgressLine).progress
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
                 continue
         return Progress(told=False)
 

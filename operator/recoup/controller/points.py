@@ -101,7 +101,11 @@ def _moment(seconds: float | None) -> datetime | None:
 
 
 def _at(seconds: float) -> datetime:
-    return datetime.fromtimestamp(int(seconds), UTC)
+    """Times by a verifier's clock: one outside the calendar is the beginning, so that what was seen then is due again."""
+    try:
+        return datetime.fromtimestamp(int(seconds), UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(0, UTC)
 
 
 def to_garbage(found: engine.Garbage) -> Garbage:
@@ -117,7 +121,7 @@ def to_garbage(found: engine.Garbage) -> Garbage:
 def _source(text: str, claim_uid: str) -> ClaimRecord:
     try:
         source: ClaimRecord = msgspec.json.decode(text, type=_Source)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         source = ClaimRecord()
     return structs.replace(source, persistent_volume_claim_uid=claim_uid or source.persistent_volume_claim_uid)
 
@@ -131,8 +135,9 @@ def _milliseconds(stamp: int) -> datetime | None:
 
 
 def _time(text: str) -> datetime | None:
+    """A time as text, in UTC; None for what is none, or lies outside the calendar there."""
     try:
         parsed = datetime.fromisoformat(text)
-    except ValueError:
+        return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

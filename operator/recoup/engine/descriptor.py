@@ -11,7 +11,7 @@ import msgspec
 
 from recoup.engine.format.kinds import FORMAT_VERSION, ID_BYTES, SUITE_AES256GCM_HKDF_SHA512
 from recoup.engine.format.names import digest_of
-from recoup.engine.format.records import decode_record, encode_record
+from recoup.engine.format.records import MALFORMED, decode_record, encode_record
 from recoup.engine.log.bodies import DescriptorRef
 from recoup.errors import Integrity, Invalid
 
@@ -73,7 +73,7 @@ def decode_location(data: bytes, url: str) -> LocationDescriptor:
     try:
         descriptor = msgspec.json.decode(data, type=LocationDescriptor)
         known = len(descriptor.id) == ID_BYTES
-    except (msgspec.MsgspecError, ValueError):
+    except MALFORMED:
         known = False
     if not known:
         raise Integrity(f"the object `recoup` at {url} is not a location descriptor: it is damaged, or the prefix is not ours")

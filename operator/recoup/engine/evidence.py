@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from recoup.engine.format.records import MALFORMED
 from recoup.engine.log.bodies import Evidence
 
 VERIFICATION: Final = "Verification"
@@ -87,18 +88,21 @@ def read_statement(body: Evidence, kind: type[T]) -> T | None:
     """What an entry states; None if a later version states it in another way."""
     try:
         return msgspec.json.decode(body.statement, type=kind)
-    except msgspec.DecodeError:
+    except MALFORMED:
         return None
 
 
 def time_text(seconds: float) -> str:
-    """Seconds since 1970 as statements have times."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Seconds since 1970 as statements have times; what is outside the calendar stays a number: `@584556019`."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return f"@{seconds:.0f}"
 
 
 def seconds_of(text: str) -> float:
     """The reverse; 0 for what is no time."""
     try:
         return datetime.fromisoformat(text).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0

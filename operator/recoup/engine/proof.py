@@ -13,6 +13,7 @@ import msgspec
 
 from recoup.engine.evidence import time_text
 from recoup.engine.format.names import digest_of, log_name
+from recoup.engine.format.records import MALFORMED
 from recoup.engine.log.bodies import Evidence, Signer
 from recoup.engine.log.entries import decode_entry
 from recoup.engine.log.facts import key_of
@@ -49,7 +50,7 @@ def _read(log: Log, seq: int) -> Proof:
         raise Integrity(f"{name} at {log.store.url} is not the evidence that it was: the signature does not fit", reason="EvidenceForged")
     try:
         statement = msgspec.json.decode(entry.body.statement, type=dict[str, Any])
-    except msgspec.DecodeError:
+    except MALFORMED:
         statement = {"text": entry.body.statement}
     at = time_text(entry.head.time / 1000)
     return Proof(seq, name, digest_of(data).hex(), at, entry.body.kind, statement, key.hex(), entry.head.generation)

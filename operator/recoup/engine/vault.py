@@ -26,7 +26,7 @@ from recoup.engine.format.derive import derive
 from recoup.engine.format.envelopes import HPKE_HYBRID
 from recoup.engine.format.kinds import ID_BYTES
 from recoup.engine.format.names import LOCATION_DESCRIPTOR, VAULTS, descriptor_name, digest_of, keyring_name
-from recoup.engine.format.records import open_record, seal_record
+from recoup.engine.format.records import MALFORMED, open_record, seal_record
 from recoup.engine.keys.keyring import MAX_KEYRING_BYTES, Material, OpenedKeyring, open_keyring, seal_keyring
 from recoup.engine.keys.roles import CatalogueKeys, MaintenanceKeys, ReaderGeneration, ReaderKeys, VaultIdentity, WriterKeys
 from recoup.engine.keys.signing import SigningKey
@@ -186,7 +186,7 @@ def open_labels(meta_key: bytes, identity: VaultIdentity, init: Init) -> dict[st
     plain = open_record(meta_key, _labels_context(identity), init.labels, "the labels of the vault")
     try:
         return msgspec.json.decode(plain, type=dict[str, str])
-    except msgspec.MsgspecError:
+    except MALFORMED:
         raise Integrity("the labels of the vault are malformed") from None
 
 

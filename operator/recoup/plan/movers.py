@@ -194,7 +194,7 @@ _EXIT_CODES = {
 def _report(ended: Object) -> Report:
     try:
         report = msgspec.json.decode(str(ended.get("message") or ""), type=Report)
-    except (msgspec.DecodeError, UnicodeEncodeError):
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):  # a mover that was taken over may write anything
         return Report()
     reason = report.reason if report.reason.isalnum() and len(report.reason) <= 64 else ""
     paths = tuple(path[:256] for path in report.first_paths[:_PATHS_LIMIT])

@@ -16,7 +16,7 @@ from recoup.engine.backup.readback import ReadBack
 from recoup.engine.backup.units import KeptContent
 from recoup.engine.format.kinds import BlockKind
 from recoup.engine.records.cache import HASH, REGULAR, LeafRecord, Root, check_record, decode_node, decode_rows
-from recoup.engine.records.content import Companion, Content, Run, Scheme, decode_companion, iterate_runs, resolve_runs
+from recoup.engine.records.content import Companion, Content, Run, decode_companion, iterate_runs, open_content
 from recoup.engine.records.nodes import Locator, ObjectRef, split_ids
 from recoup.engine.records.refs import Refs
 from recoup.errors import Integrity
@@ -42,7 +42,7 @@ class OldRow(Record):
         if self.kept is None:
             return None
         wire, blocks = self.kept
-        return Content(_ANY_SIZE, Scheme(wire.scheme), resolve_runs(wire, blocks), wire.root)
+        return open_content(wire, _ANY_SIZE, blocks)
 
 
 class Lineage:

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from recoup.engine.format.kinds import ID_BYTES
+from recoup.engine.format.records import MALFORMED
 from recoup.engine.keys.tickets import ticket_from_text
 from recoup.engine.records.manifest import Source
 from recoup.errors import Invalid, NotFound
@@ -67,7 +68,8 @@ def read_run_file(path: str) -> RunFile:
     try:
         run = msgspec.json.decode(data[:_MAX_RUN_FILE], type=RunFile)
         session = run.session_id
-    except (msgspec.MsgspecError, ValueError) as error:
+        msgspec.json.decode(run.source.node_affinity)  # left as it is until the manifest: what can't be read then is refused now
+    except MALFORMED as error:
         raise Invalid(f"the run file {path} is not well-formed: {error}", reason="InvalidRunFile") from None
     if len(session) != ID_BYTES:
         raise Invalid(f"the run file {path} is not well-formed: session has not {2 * ID_BYTES} hex digits", reason="InvalidRunFile")

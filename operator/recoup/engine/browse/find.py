@@ -142,7 +142,7 @@ class Finder:
 
     def _matches(self, parent: Path, entry: Entry | WireEntry) -> bool:
         wanted = self.wanted
-        if wanted.types and FileType(entry.type) not in wanted.types:
+        if wanted.types and entry.type not in wanted.types:  # of a leaf that was not judged yet: any number
             return False
         if wanted.newer is not None and entry.mtime <= wanted.newer:
             return False

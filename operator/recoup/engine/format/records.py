@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -19,6 +19,8 @@ from recoup.engine.format.derive import expand, hedge_key_of
 from recoup.errors import Integrity
 
 T = TypeVar("T")
+MALFORMED: Final = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
+"""What msgspec raises for bytes that it can't decode: text that is no UTF-8, and values nested without end, are not its own errors."""
 _SALT_BYTES = 32
 _COMMIT_BYTES = 32
 _PAD = 256
@@ -34,7 +36,7 @@ def decode_record(data: bytes | memoryview, type_: type[T], name: str) -> T:
     try:
         record = msgspec.msgpack.decode(data, type=type_)
         canonical = msgspec.msgpack.encode(record) == data
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, OverflowError) as error:
+    except MALFORMED as error:
         raise Integrity(f"{name} is damaged or forged: {error}") from None
     if not canonical:
         raise Integrity(f"{name} is damaged or forged: not in canonical form")

@@ -14,6 +14,7 @@ from recoup.engine.keys.signing import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, Signin
 from recoup.errors import Integrity
 
 _PURPOSE = b"rcp1/certificate"
+_GENERATIONS = 1 << 32
 
 
 class Certificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,6 +50,6 @@ def verify_certificate(data: bytes, name: str) -> Certificate:
     sizes = all(len(key) == PUBLIC_KEY_BYTES for key in keys) and is_public_key(certificate.data)
     if not sizes or {len(certificate.repo_id), len(certificate.vault_id)} != {ID_BYTES}:
         raise Integrity(f"{name} is damaged or forged: length of a key or id")
-    if certificate.generation < 1 or not verify(certificate.root, _PURPOSE, record, signature):
+    if not 1 <= certificate.generation < _GENERATIONS or not verify(certificate.root, _PURPOSE, record, signature):
         raise Integrity(f"{name} is not signed by the root key that it names")
     return certificate

@@ -14,7 +14,7 @@ from typing import Final, Self
 import msgspec
 
 from recoup.engine.format.envelopes import PrivateKey
-from recoup.engine.format.records import decode_record, encode_record, open_record, seal_record
+from recoup.engine.format.records import MALFORMED, decode_record, encode_record, open_record, seal_record
 from recoup.engine.keys.certificate import Certificate, sign_certificate, verify_certificate
 from recoup.engine.keys.signing import SIGNATURE_BYTES, SigningKey, verify
 from recoup.engine.keys.wraps import MAX_KEKS, BadWrap, Scope, Unwrapper, Wrap, Wrapper
@@ -185,7 +185,7 @@ def _unwrap(section: Section, keks: list[Unwrapper], certificate: Certificate, n
 def _decode_section(plain: bytes, section: str, name: str) -> dict[str, bytes]:
     try:
         fields = msgspec.msgpack.decode(plain, type=dict[str, bytes])
-    except msgspec.MsgspecError:
+    except MALFORMED:
         fields = {}
     if tuple(fields) != _SECTION_FIELDS[section] or any(len(value) != 32 for value in fields.values()):
         raise Integrity(f"keyring {name} is damaged or forged: content of section {section}")

@@ -15,6 +15,7 @@ from recoup.engine.format.derive import derive, hedge_key_of
 from recoup.engine.format.envelopes import PrivateKey
 from recoup.engine.format.kinds import Kind
 from recoup.engine.format.reader import Opening, WrappingKey
+from recoup.engine.format.records import MALFORMED
 from recoup.engine.format.sealed import Sealing
 from recoup.engine.keys.signing import SigningKey
 from recoup.engine.keys.text import encode_fingerprint
@@ -65,7 +66,7 @@ class SavedKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Decode the file's content. Raises Invalid naming `origin`, never the content."""
         try:
             keys = msgspec.json.decode(data, type=cls)
-        except msgspec.MsgspecError:
+        except MALFORMED:
             raise Invalid(f"{origin} does not hold the keys of this role", reason="InvalidKey") from None
         if keys.version != _VERSION:
             raise Invalid(f"{origin} has version {keys.version}, this program knows {_VERSION}: update it", reason="InvalidKey")

@@ -7,7 +7,6 @@ SHA-256(prefix ‖ payload).
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from typing import Final
 
@@ -36,7 +35,7 @@ def decode_text(prefix: str, text: str) -> bytes:
         raise Invalid(f"not a {prefix}1… text", reason="InvalidKey")
     try:
         data = base64.b32decode(body.upper() + "=" * (-len(body) % 8))
-    except binascii.Error:
+    except ValueError:
         raise Invalid(f"the {prefix}1… text holds characters that it cannot", reason="InvalidKey") from None
     payload, checksum = data[:-4], data[-4:]
     if len(payload) != _LENGTHS[prefix] or checksum != _checksum(prefix, payload) or encode_text(prefix, payload) != text.strip():

@@ -190,7 +190,7 @@ class Facts:
 
     def incarnation_of(self, digest: bytes) -> int:
         """The highest committed or healed incarnation of an object. Whether it was swept stands in the SWEEPs' lists (sets.py)."""
-        return max(self.incarnations.get(digest, 0), *self.healed.get(digest, (0,))[-1:])
+        return max(self.incarnations.get(digest, 0), *self.healed.get(digest, ())[-1:], 0)
 
     def candidates(self, ref: ObjectRef) -> tuple[ObjectRef, ...]:
         """Where the bytes of an object may be read here, best first: healed incarnations from the highest, then `ref` itself."""

@@ -103,7 +103,7 @@ def open_companion(data: bytes | memoryview, sizes: list[int]) -> tuple[list[Con
     if companion.level or len(companion.contents) != len(sizes):
         raise Integrity("a tree leaf and its companion do not belong together")
     blocks = split_ids(companion.blocks, "a companion leaf")
-    return [_open(wire, size, blocks) for wire, size in zip(companion.contents, sizes, strict=True)], companion
+    return [open_content(wire, size, blocks) for wire, size in zip(companion.contents, sizes, strict=True)], companion
 
 
 def iterate_runs(fetch: Fetch, content: Content, kind: BlockKind = BlockKind.CONTENT, start: int = 0) -> Iterator[Run]:
@@ -146,7 +146,8 @@ def unit_spans(run: Run, scheme: Scheme) -> Iterator[tuple[int, int, bytes]]:
         offset = next_offset
 
 
-def _open(wire: WireContent, size: int, blocks: list[bytes]) -> Content:
+def open_content(wire: WireContent, size: int, blocks: list[bytes]) -> Content:
+    """A content as a companion holds it. Raises Integrity unless its scheme is known and it is either inline or a list."""
     scheme = _SCHEMES.get(wire.scheme)
     if scheme is None:
         raise Integrity(f"unknown unit scheme {wire.scheme}")
