@@ -13,7 +13,7 @@ import msgspec
 
 from recoup.cli.snapshots import _fields, _row, origin, time_text
 from recoup.controller.points import to_drill, to_point, to_verification
-from recoup.engine.catalogue import Cursor, points_of
+from recoup.engine.catalogue import points_of
 from recoup.engine.evidence import Drill, Verification, to_entry
 from recoup.engine.format.names import log_name
 from recoup.engine.format.records import encode_record, seal_record
@@ -117,8 +117,7 @@ class World:
 
     def ask(self, state: LogState) -> None:
         """Everything that readers ask of a log."""
-        cursor = Cursor(state)
-        points = points_of(state, self.vault.catalogue, cursor.points, cursor.judged)
+        points = points_of(state, self.vault.catalogue)
         judged = Judged().follow(state)
         for point in points:  # as the command line shows them, and as the controller takes them
             _ = _fields(point), _row(point), to_point(point)
