@@ -14,6 +14,7 @@ import pytest
 from recoup.cli.snapshots import origin
 from recoup.controller.points import to_point, to_verification
 from recoup.engine.backup.lineage import OldRow
+from recoup.engine.backup.run import read_run_file
 from recoup.engine.backup.units import KeptContent
 from recoup.engine.browse.find import Finder, Wanted
 from recoup.engine.catalogue import Point, read_catalogue
@@ -127,6 +128,14 @@ def test_finding_by_type_in_a_tree_with_an_unknown_type(tmp_path: Path) -> None:
     point = forger.open(forger.tree([((), [Item(b"a", 9), Item(b"b", FileType.FIFO)])]))  # type: ignore[arg-type]  # that is the attack
     with pytest.raises(Integrity, match="unknown type"):
         list(Finder(Wanted((), types=frozenset({FileType.FIFO}))).in_point(point))
+
+
+def test_a_run_file_whose_affinity_is_no_json(tmp_path: Path) -> None:
+    """UnicodeDecodeError, and only when the manifest was written, at the end of the run."""
+    path = tmp_path / "run.json"
+    path.write_bytes(b'{"session": "%s", "source": {"nodeAffinity": {"re\xffquired": []}}}' % (b"0" * 32))
+    with pytest.raises(Invalid, match="not well-formed"):
+        read_run_file(str(path))
 
 
 def test_what_is_sealed_and_no_record() -> None:
