@@ -35,8 +35,9 @@ image: programs  ## the product's image, as localhost/recoup:dev
 	$(PY) -m tests.cluster.images build
 
 .PHONY: test
-test: programs image  ## every test of the quick selection: the cluster's in one process, the others beside them
-	$(PYTEST) tests -m "not long" -n 2 --dist loadgroup
+test: programs image  ## every test of the quick selection
+	$(PYTEST) tests -m "not cluster and not long"
+	$(PYTEST) tests -m "cluster and not long"
 
 .PHONY: test-long
 test-long: programs image  ## what takes longer, in parts that can be run alone: make test-long PART='-k name'

@@ -1,7 +1,4 @@
-"""Options and fixtures of the cluster, for every test: see tests/cluster/plugin.py. And the removal of trees a thousand levels deep.
-
-With several processes (`-n 2 --dist loadgroup`) all tests that need the cluster run in one of them, which makes it once.
-"""
+"""Options and fixtures of the cluster, for every test: see tests/cluster/plugin.py. And the removal of trees a thousand levels deep."""
 
 import sys
 from collections.abc import Generator
@@ -10,23 +7,9 @@ import pytest
 
 from tests.cluster.plugin import cluster_node, product_image, pytest_collection_finish, pytest_configure
 
-__all__ = [
-    "cluster_node",
-    "product_image",
-    "pytest_collection_finish",
-    "pytest_collection_modifyitems",
-    "pytest_configure",
-    "pytest_sessionfinish",
-]
+__all__ = ["cluster_node", "product_image", "pytest_collection_finish", "pytest_configure", "pytest_sessionfinish"]
 
 DEEPEST = 10_000
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the cluster's tests together, should there be several processes."""
-    for item in items:
-        if item.get_closest_marker("cluster"):
-            item.add_marker(pytest.mark.xdist_group("cluster"))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
