@@ -4,12 +4,16 @@ import sys
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
 
 from tests.cluster.plugin import cluster_node, product_image, pytest_collection_finish, pytest_configure
 
 __all__ = ["cluster_node", "product_image", "pytest_collection_finish", "pytest_configure", "pytest_sessionfinish"]
 
 DEEPEST = 10_000
+
+settings.register_profile("untimed", deadline=None)  # how long an example takes says more of the machine than of what is tested
+settings.load_profile("untimed")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
