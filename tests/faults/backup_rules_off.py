@@ -24,8 +24,8 @@ _CONDITIONS = snapshot_status._conditions
 def believe_movers(patch: Patch) -> None:
     """A Job that is Complete counts as a COMMIT."""
 
-    def view(*arguments: Any) -> VolumeView:
-        found = view_volume(*arguments)
+    def view(*arguments: Any, **settled: Any) -> VolumeView:
+        found = view_volume(*arguments, **settled)
         point = Point(id="x", session="x", manifest="abc", taken_at=datetime(2026, 11, 23, tzinfo=UTC))
         return msgspec.structs.replace(found, point=point) if _ended(found, "Complete") else found
 
@@ -35,8 +35,8 @@ def believe_movers(patch: Patch) -> None:
 def believe_only_jobs(patch: Patch) -> None:
     """A COMMIT counts only if its Job did not fail."""
 
-    def view(*arguments: Any) -> VolumeView:
-        found = view_volume(*arguments)
+    def view(*arguments: Any, **settled: Any) -> VolumeView:
+        found = view_volume(*arguments, **settled)
         return msgspec.structs.replace(found, point=None) if _ended(found, "Failed") else found
 
     patch.setattr("recoup.plan.snapshot.view_volume", view)
@@ -50,11 +50,11 @@ def _ended(view: VolumeView, kind: str) -> bool:
 def find_claims_by_name(patch: Patch) -> None:
     """A claim is the one that has its name, not its uid."""
 
-    def view(observed: Any, owner: Any, known: Any, session: Any) -> VolumeView:
+    def view(observed: Any, owner: Any, known: Any, session: Any, **settled: Any) -> VolumeView:
         uids = {claim["metadata"]["name"]: claim["metadata"]["uid"] for claim in observed.claims}
         found = msgspec.structs.replace(known, uid=uids.get(known.persistent_volume_claim, known.uid))
         session = observed.tickets[found.uid].session if found.uid in observed.tickets else session
-        return view_volume(observed, owner, found, session)
+        return view_volume(observed, owner, found, session, **settled)
 
     patch.setattr("recoup.plan.snapshot.view_volume", view)
 
