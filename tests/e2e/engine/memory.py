@@ -24,7 +24,7 @@ class Dump:
     environment: bytes = b""
     arguments: bytes = b""
     memory: list[bytes] = field(default_factory=list)
-    """Every mapping that the process could write, once when its work was done and once as it exited."""
+    """Every mapping that the process could write, once when its work was done, if that was seen in time, and once as it exited."""
     exit_code: int = -1
     output: str = ""
 
@@ -43,12 +43,13 @@ def run_and_dump(arguments: Sequence[str], done: Callable[[], bool], log: Path, 
         _ptrace(_SEIZE, pid, _TRACE_EXIT)
         _wait(lambda: done() or _exiting(pid), deadline)
         _ptrace(_INTERRUPT, pid)
-        _wait_stopped(pid)
+        exiting = _wait_stopped(pid)
         dump.environment = Path(f"/proc/{pid}/environ").read_bytes()
         dump.arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
         dump.memory += writable_memory(pid)
-        _run_to_exit(pid)
-        dump.memory += writable_memory(pid)
+        if not exiting:
+            _run_to_exit(pid)
+            dump.memory += writable_memory(pid)
         _ptrace(_CONT, pid)
         _, status = os.waitpid(pid, 0)
         dump.exit_code = process.returncode = os.waitstatus_to_exitcode(status)
@@ -71,10 +72,12 @@ def _run_to_exit(pid: int) -> None:
             return
 
 
-def _wait_stopped(pid: int) -> None:
+def _wait_stopped(pid: int) -> bool:
+    """Whether it was about to die already: on a busy machine that may be seen first."""
     _, status = os.waitpid(pid, 0)
-    if not os.WIFSTOPPED(status) or status >> 16 == _EVENT_EXIT:
+    if not os.WIFSTOPPED(status):
         raise RuntimeError("the process ended before its work was seen to be done")
+    return status >> 16 == _EVENT_EXIT
 
 
 def _exiting(pid: int) -> bool:
