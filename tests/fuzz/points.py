@@ -27,6 +27,7 @@ from recoup.engine.points import OpenPoint, find_point, open_point
 from recoup.engine.records.content import Scheme
 from recoup.engine.records.tree import FileType, Xattr, iterate_tree
 from recoup.engine.replicate.run import replicate
+from recoup.engine.restore.files import TEMPORARY
 from recoup.engine.restore.orders import Existing, Orders
 from recoup.engine.restore.outcome import Outcome
 from recoup.engine.restore.run import foresee, restore
@@ -125,10 +126,15 @@ class Vault:
         target = Path(self.folder.name) / "target"
         if target.is_dir():
             shutil.rmtree(target)
-        target.unlink(missing_ok=True)
+        for left in (target, *self.unfinished()):
+            left.unlink(missing_ok=True)
         if point.manifest.device is not None:
             target.write_bytes(bytes(8 * PAGE))
         return target
+
+    def unfinished(self) -> list[Path]:
+        """An image that a refused restore was writing: it keeps another name until it is whole (docs/command-line.md)."""
+        return list(Path(self.folder.name).glob(f"{os.fsdecode(TEMPORARY)}*-target"))
 
 
 def _too_large(point: OpenPoint) -> bool:
@@ -145,7 +151,7 @@ def _restore(world: Vault, unlocked: Unlocked, point: OpenPoint) -> None:
     try:
         restore(point, str(target), _orders(point), Outcome(), QUIET)
     finally:
-        assert {*Path(world.folder.name).iterdir()} <= {*outside, target}
+        assert {*Path(world.folder.name).iterdir()} <= {*outside, target, *world.unfinished()}
 
 
 def _foresee(world: Vault, unlocked: Unlocked, point: OpenPoint) -> None:
