@@ -8,7 +8,7 @@ CODE := operator tests tools
 
 .PHONY: help
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 .venv/.synced: pyproject.toml uv.lock
 	@tests/setup.sh
@@ -35,9 +35,15 @@ image: programs  ## the product's image, as localhost/recoup:dev
 	$(PY) -m tests.cluster.images build
 
 .PHONY: test
-test: programs image  ## every test of the quick selection
-	$(PYTEST) tests -m "not cluster and not long"
-	$(PYTEST) tests -m "cluster and not long"
+test: programs image  ## every test of the quick selection: those on the cluster, which mostly wait, beside all others
+	@$(MAKE) --no-print-directory -j2 test-on-cluster test-elsewhere
+
+.PHONY: test-on-cluster test-elsewhere
+test-on-cluster: programs image  ## its tests that need the cluster
+	$(PYTEST) tests -m "cluster and not long" | sed -u 's/^/cluster | /'
+
+test-elsewhere: programs image  ## its other tests
+	$(PYTEST) tests -m "not cluster and not long" | sed -u 's/^/        | /'
 
 .PHONY: test-long
 test-long: programs image  ## what takes longer, in parts that can be run alone: make test-long PART='-k name'
