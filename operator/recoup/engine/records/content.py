@@ -124,8 +124,9 @@ def iterate_runs(fetch: Fetch, content: Content, kind: BlockKind = BlockKind.CON
 
 def check_units(run: Run, scheme: Scheme) -> None:
     """Raise Integrity unless the run holds as many unit ids as its scheme asks for."""
-    spans = -(-(run.offset + run.length) // UNIT) - run.offset // UNIT
-    count = {Scheme.FIXED: spans, Scheme.WHOLE: 1, Scheme.CDC: 0}[scheme]
+    count = 1 if scheme is Scheme.WHOLE else 0
+    if scheme is Scheme.FIXED:
+        count = -(-(run.offset + run.length) // UNIT) - run.offset // UNIT
     if len(run.units) != count * ID:
         raise Integrity("the units of a run do not fit its length")
 
@@ -151,9 +152,10 @@ def open_content(wire: WireContent, size: int, blocks: list[bytes]) -> Content:
     scheme = _SCHEMES.get(wire.scheme)
     if scheme is None:
         raise Integrity(f"unknown unit scheme {wire.scheme}")
-    if len(wire.root) not in {0, ID} or (wire.root and wire.runs):
+    root, runs = wire.root, wire.runs
+    if root and (runs or len(root) != ID):
         raise Integrity("a content is neither inline nor a list")
-    return Content(size, scheme, resolve_runs(wire, blocks), wire.root)
+    return Content(size, scheme, resolve_runs(wire, blocks) if len(runs) != 1 else (_resolve(runs[0], blocks),), root)
 
 
 _SCHEMES: Final = {int(scheme): scheme for scheme in Scheme}
@@ -161,8 +163,6 @@ _SCHEMES: Final = {int(scheme): scheme for scheme in Scheme}
 
 def resolve_runs(wire: WireContent, blocks: list[bytes]) -> tuple[Run, ...]:
     """Runs with the ids of their blocks. Raises Integrity for a block outside the table."""
-    if len(wire.runs) == 1:  # most files
-        return (_resolve(wire.runs[0], blocks),)
     return tuple(_resolve(run, blocks) for run in wire.runs)
 
 

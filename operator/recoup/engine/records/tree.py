@@ -10,8 +10,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
+from operator import lt
 
 import msgspec
+from msgspec.structs import astuple
 
 from recoup.engine.format.kinds import BlockKind
 from recoup.engine.records.content import Content, open_companion
@@ -126,21 +128,20 @@ def iterate_tree(fetch: Fetch, root: bytes, under: Path = ()) -> Iterator[Entry]
     """
     order = _Order(check_parents=not under)
     for leaf in _leaves(fetch, root, lambda first, after: may_hold(first, after, under)):
-        for entry in leaf:
-            order.check(entry)
-            if not under or _within(entry.path, under):
-                yield entry
+        for listing in leaf:
+            order.check(listing)
+            yield from (entry for entry in listing if _within(entry.path, under)) if under else listing
 
 
 def iterate_paths(fetch: Fetch, root: bytes, paths: Sequence[Path]) -> Iterator[Entry]:
     """As `iterate_tree`, of several paths at once: their entries, what is below them, and the directories that lead to them."""
     order = _Order(check_parents=True)
     for leaf in _leaves(fetch, root, lambda first, after: any(leads_to(first, after, path) for path in paths)):
-        for entry in leaf:
-            own = entry.path
-            if any(_within(own, path) or _within(path, own) for path in paths):
-                order.check(entry)
-                yield entry
+        for listing in leaf:
+            chosen = [entry for entry in listing if any(_within(entry.path, path) or _within(path, entry.path) for path in paths)]
+            if chosen:
+                order.check(chosen)
+                yield from chosen
 
 
 def leads_to(first: Key, after: Key | None, path: Path) -> bool:
@@ -166,18 +167,21 @@ class _Order:
         """Names of the directories listed at each level above and in the current listing."""
         self._current: Path = ()
 
-    def check(self, entry: Entry) -> None:
-        path = entry.parent
+    def check(self, listing: Sequence[Entry]) -> None:
+        """Entries of one directory, at least one: a whole listing, or a part of it."""
+        path = listing[0].parent
+        names = [entry.name for entry in listing]
         if path == self._path:
-            if entry.name <= self._name:
-                raise Integrity(f"two entries of {printable(path)} are not in order or have one name")
+            names.insert(0, self._name)
         else:
             if self._path is not None and path <= self._path:
                 raise Integrity(f"the listing of {printable(path)} is out of order")
             self._enter(path)
-        self._name = entry.name
-        if entry.type is FileType.DIRECTORY and self._check_parents:
-            self._open[-1].add(entry.name)
+        if not all(map(lt, names, names[1:])):
+            raise Integrity(f"two entries of {printable(path)} are not in order or have one name")
+        self._name = names[-1]
+        if self._check_parents:
+            self._open[-1].update(entry.name for entry in listing if entry.type is FileType.DIRECTORY)
 
     def _enter(self, path: Path) -> None:
         self._path = path
@@ -196,8 +200,8 @@ class _Order:
         return self._current[:shared] == path[:shared]
 
 
-def _leaves(fetch: Fetch, node: bytes, wanted: Wanted, level: int | None = None) -> Iterator[Iterator[Entry]]:
-    """The entries of each leaf, leaf by leaf: handing each entry up through all levels would cost as much as decoding it."""
+def _leaves(fetch: Fetch, node: bytes, wanted: Wanted, level: int | None = None) -> Iterator[Iterator[list[Entry]]]:
+    """The listings of each leaf, leaf by leaf: handing each entry up through all levels would cost as much as decoding it."""
     data = fetch(node, BlockKind.TREE)
     found = level_of(data, "a tree's node")
     if level is not None and found != level:
@@ -246,10 +250,11 @@ def _advance(path: Path, keep: int, rest: tuple[bytes, ...]) -> Path:
 
 def leaf_entries(fetch: Fetch, data: bytes | memoryview) -> Iterator[Entry]:
     """The entries of one leaf, with their contents. Raises Integrity for any that no directory can have."""
-    return _entries(fetch, data)
+    return itertools.chain.from_iterable(_entries(fetch, data))
 
 
-def _entries(fetch: Fetch, data: bytes | memoryview) -> Iterator[Entry]:
+def _entries(fetch: Fetch, data: bytes | memoryview) -> Iterator[list[Entry]]:
+    """The leaf's listings, none of them empty."""
     leaf = decode_leaf(data, "a tree's leaf")
     if len(leaf.companion) not in {0, ID}:
         raise Integrity("a tree's leaf names no companion")
@@ -262,33 +267,30 @@ def _entries(fetch: Fetch, data: bytes | memoryview) -> Iterator[Entry]:
     path: Path = ()
     for listing in leaf.listings:
         path = _advance(path, listing.keep, listing.rest)
-        for wire in listing.entries:
-            yield _open(path, wire, contents)
+        if listing.entries:
+            yield _open(path, listing.entries, contents)
 
 
-def _open(path: Path, wire: WireEntry, contents: Iterator[Content]) -> Entry:
-    kind = _TYPES.get(wire.type)
-    flaw = _flaw(wire, kind)
-    if flaw or kind is None:
-        raise Integrity(f"{printable((*path, wire.name))} {flaw}")
-    content = next(contents) if wire.size else None
-    return Entry(
-        path,
-        wire.name,
-        kind,
-        wire.mode,
-        wire.uid,
-        wire.gid,
-        wire.mtime,
-        wire.size,
-        wire.target,
-        wire.device,
-        wire.group,
-        wire.xattrs,
-        content,
-    )
+def _open(path: Path, wires: Sequence[WireEntry], contents: Iterator[Content]) -> list[Entry]:
+    """Called for every entry of a recovery point, so that the usual ones, files of good names, are looked at all at once."""
+    named = _valid_names([wire.name for wire in wires])
+    entries = []
+    for wire in wires:
+        name, number, mode, uid, gid, mtime, size, target, device, group, xattrs = astuple(wire)
+        kind = _TYPES.get(number)
+        usual = named and kind is _REGULAR and not (target or xattrs)
+        if kind is None or not usual or not (0 <= mode <= _MODE and size >= 0 and 0 <= uid <= _ID and 0 <= gid <= _ID):
+            flaw = _flaw(wire, kind)
+            if flaw or kind is None:
+                raise Integrity(f"{printable((*path, name))} {flaw}")
+        content = next(contents) if size else None
+        entries.append(Entry(path, name, kind, mode, uid, gid, mtime, size, target, device, group, xattrs, content))
+    return entries
 
 
+_REGULAR = FileType.REGULAR
+_MODE = 0o7777
+_ID = (1 << 32) - 1
 _TYPES = {int(kind): kind for kind in FileType}
 
 
@@ -311,6 +313,14 @@ def _flaw(wire: WireEntry, kind: FileType | None) -> str:
 def valid_name(name: bytes) -> bool:
     """A name that a directory can hold: one component, nothing that leads elsewhere."""
     return 0 < len(name) <= 255 and name not in {b".", b".."} and b"/" not in name and b"\0" not in name
+
+
+def _valid_names(names: list[bytes]) -> bool:
+    """Whether all are valid, by looking at them together."""
+    joined = b"\0".join(names)
+    if b"/" in joined or joined.count(b"\0") != len(names) - 1 or b"." in names or b".." in names:
+        return False
+    return b"" not in names and len(max(names, key=len)) <= 255
 
 
 def printable(path: Path) -> str:

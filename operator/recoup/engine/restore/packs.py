@@ -53,12 +53,13 @@ class _Buffer(threading.local):
 
 
 class Workers:
-    """Runs pack jobs. `submit` waits for the jobs before, so that at most one window is being worked on while the next is planned."""
+    """Runs pack jobs. `submit` waits for most jobs of the window before, so that memory holds little more than two windows."""
 
     def __init__(self, objects: Objects, id_key: bytes, sink: Sink) -> None:
         self._objects, self._id_key, self._sink = objects, id_key, sink
         build_type_info()
-        self._pool = ThreadPoolExecutor(objects.parallelism or THREADS, thread_name_prefix="restore")
+        self._threads = objects.parallelism or THREADS
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="restore")
         self._running: list[Future[None]] = []
         self._stop = threading.Event()
         self._patient = True
@@ -67,16 +68,17 @@ class Workers:
         self._gate = Gate()
 
     def submit(self, jobs: Sequence[PackJob]) -> None:
-        """Start the jobs when all that were submitted before have ended. Raises the first failure of those."""
-        self.wait()
-        self._running = [self._pool.submit(self._work, job) for job in jobs]
+        """Start the jobs when no more of those before are left than keep the threads busy. Raises the first failure of those."""
+        self.wait(self._threads)
+        self._running += [self._pool.submit(self._work, job) for job in jobs]
 
-    def wait(self) -> None:
-        """Raise the first failure as soon as there is one, having told the rest to stop."""
+    def wait(self, left: int = 0) -> None:
+        """Until at most `left` jobs have not ended. Raises the first failure as soon as there is one, having told the rest to stop."""
         running, self._running = self._running, []
         try:
-            for future in running:
-                future.result()
+            while len(running) > left:
+                running.pop(0).result()
+            self._running = running
         except BaseException as error:
             self._stop.set()
             for future in running:

@@ -16,27 +16,31 @@ from recoup.engine.records.rows import Place
 from recoup.engine.records.tree import Entry
 from recoup.value import Record
 
-WINDOW_RUNS = 32_768
+WINDOW_RUNS = 16_384
+"""A run of a small file takes some 1.2 KiB with all that belongs to it, and two windows are there at a time."""
 WINDOW_BYTES = 512 * 2**20
 
 
 class Pending:
     """One file in the making. `done` says when its last run has been written or given up; thread-safe."""
 
-    __slots__ = ("_lock", "_outstanding", "_planned", "bytes", "damage", "entry", "in_place", "single", "temporary")
+    __slots__ = ("_outstanding", "_planned", "bytes", "damage", "entry", "in_place", "single", "temporary")
+    _lock = threading.Lock()
+    """One for all: it is held for a few additions, and one for each file would take more than they do."""
 
     def __init__(self, entry: Entry, temporary: bytes, *, in_place: bool = False) -> None:
         """`in_place`: under the temporary name stands the old file, of which only the planned runs are wrong."""
         self.entry, self.temporary, self.in_place = entry, temporary, in_place
         self.single = not in_place and is_single(entry)
         self.damage: str | None = None
-        self._lock = threading.Lock()
         self._outstanding, self._planned = 0, False
         self.bytes = 0
         """Of the runs planned so far."""
 
     def add(self, length: int = 0) -> None:
         """One more run is planned."""
+        if self.single:
+            return  # its one run is all: nobody counts
         with self._lock:
             self._outstanding += 1
             self.bytes += length

@@ -94,6 +94,11 @@ class Stream(Value, frozen=True):
     placed: dict[Path, set[bytes]] = field(default_factory=dict)
     """Names that streams put into directories which are not theirs: by directory below the target."""
 
+    @property
+    def everything(self) -> bool:
+        """All there is, each at its own place."""
+        return not (self.source or self.base or self.without or self.globs.include or self.globs.exclude)
+
     def entries(self, fetch: Fetch, root: bytes, seen: Callable[[Entry], None] | None = None) -> Iterator[Entry]:
         """The chosen entries in tree order, with the directories on the way to them (`implied`).
 
@@ -103,6 +108,9 @@ class Stream(Value, frozen=True):
         if not paths:
             return
         walk = iterate_tree(fetch, root) if paths == [()] else iterate_paths(fetch, root, paths)
+        if self.everything and seen is None:
+            yield from walk
+            return
         folder: _Folder | None = None
         plain = not self.globs.include and not self.globs.exclude
         for entry in walk:
