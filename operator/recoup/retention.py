@@ -67,7 +67,8 @@ def decide(points: Iterable[Candidate], rules: Rules, zone: tzinfo = UTC) -> lis
     """
     if rules.empty:
         raise ValueError("rules that keep nothing decide nothing")
-    ordered = sorted(points, key=lambda point: (point.at, point.order), reverse=True)
+    # The id last: points of two vaults may share place and time, and whoever decides has to come to the same end.
+    ordered = sorted(points, key=lambda point: (point.at, point.order, point.id), reverse=True)
     doubled = _doubled(ordered)
     judges = [_Judge(name, getattr(rules, name), key) for name, key in _KEYS.items() if getattr(rules, name)]
     newest = next((point.at for point in ordered if point.complete), ordered[0].at if ordered else None)

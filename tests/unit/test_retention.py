@@ -58,6 +58,32 @@ def test_the_hour_that_comes_twice_is_two_hours_and_a_day_begins_where_people_li
     assert kept([evening, night], rules(daily=9)) == ["night"]
 
 
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 400), st.booleans(), st.booleans(), st.booleans(), st.booleans()), max_size=40),
+    st.builds(
+        Rules,
+        last=st.integers(1, 4), hourly=st.integers(0, 4), daily=st.integers(0, 4), weekly=st.integers(0, 2),
+        within=st.sampled_from([None, timedelta(hours=30)]), min_verified=st.integers(0, 3),
+    ),
+)  # fmt: skip
+def test_what_is_kept_of_two_vaults_is_kept_of_each_alone(
+    made: list[tuple[int, bool, bool, bool, bool]], wanted: Rules
+) -> None:  # fmt: skip
+    """So a vault that can't be read meanwhile makes a decision keep more, and nothing goes that would stay with it.
+
+    And both vaults' Jobs come to the same end, in whatever order each reads them.
+    """
+    points = [
+        (Candidate(f"p{number:02d}", START + timedelta(hours=hour), number % 5, complete, verified, pinned), there)
+        for number, (hour, complete, verified, pinned, there) in enumerate(made)
+    ]
+    one, other = [point for point, there in points if there], [point for point, there in points if not there]
+    together = set(kept([*one, *other], wanted))
+    assert together == set(kept([*other, *one], wanted))
+    assert together & {point.id for point in one} <= set(kept(one, wanted))
+
+
 def test_one_point_a_slot_stays_and_it_is_the_best_one() -> None:
     slot = START
     points = [

@@ -73,6 +73,14 @@ COUNT = click.IntRange(0, 100_000)
 @click.option("--policy", "policies", multiple=True, metavar="UID", help="Only points of this BackupPolicy; several times.")
 @click.option("--volume", "volumes", multiple=True, metavar="UID", help="Only points of this PersistentVolumeClaim; several times.")
 @click.option("--policy-generation", type=click.IntRange(1), metavar="N", help="Act for the one --policy, at this generation of it.")
+@click.option(
+    "--beside",
+    "besides",
+    multiple=True,
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False),
+    help="Maintenance keys of another vault at the location: its points of the same --policy count too. Several times.",
+)
 @click.option("--explain", is_flag=True, help="Say for each point which rule keeps or drops it.")
 @click.option("--dry-run", is_flag=True, help="Decide and print, change nothing.")
 @report_option
@@ -85,6 +93,7 @@ def command(
     policies: tuple[str, ...],
     volumes: tuple[str, ...],
     policy_generation: int | None,
+    besides: tuple[str, ...],
     explain: bool,
     dry_run: bool,
     report: str | None,
@@ -100,23 +109,30 @@ def command(
     Examples:
       recoup forget --location file:///srv/backups --key-file backup.key --daily 7 --weekly 4 --monthly 12 --dry-run --explain
       recoup forget --location file:///srv/backups --key-file backup.key 4f2a91c0
+
+    A policy whose home was away for long has points in two vaults. With --beside those of the other one count, and only this one's go.
     """  # click's mark for text that is not to be wrapped is a real backspace
     from recoup.engine.catalogue import points_of
-    from recoup.engine.forget import forget, judge
+    from recoup.engine.forget import Beside, forget, judge
     from recoup.engine.points import find_point
     from recoup.report import reporting
     from recoup.retention import Rules
 
     wanted = Rules(**rules)
     _check(wanted, ids, policies, volumes, policy_generation)
+    if besides and not policies:
+        raise Usage("--beside counts points of one policy in several vaults: give --policy")
     with reporting(report) as summary:
-        vault = keys.open(location.open())
+        store = location.open()
+        vault = keys.open(store)
         state = vault.log.state
+        others = [keys.beside(store, directory) for directory in besides]
+        beside = [Beside(other.log.state, points_of(other.log.state, other.keys)) for other in others]
         judged: list[Judged] = []
         if ids:
             gone = list(dict.fromkeys(find_point(vault, ident).body.manifest.hex() for ident in ids))
         else:
-            judged = judge(state, points_of(state, vault.keys), wanted, zone, policies=policies, volumes=volumes)
+            judged = judge(state, points_of(state, vault.keys), wanted, zone, policies=policies, volumes=volumes, beside=beside)
             gone = [one.point.id for one in judged if not one.decision.keep]
         if not dry_run:
             acting = policies[0] if policy_generation else ""

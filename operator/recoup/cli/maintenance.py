@@ -47,6 +47,13 @@ class MaintenanceOptions(Value, frozen=True):
             raise Usage(f"--vault is {self.keys.vault}, but --maintenance-keys are those of vault {vault}")
         return open_maintained(store, role)
 
+    def beside(self, store: Store, directory: str) -> Maintained:
+        """Open another vault at the same location by the maintenance keys in `directory`; its log has been followed on return."""
+        from recoup.engine.keys.roles import MaintenanceKeys
+        from recoup.engine.maintenance.opened import open_maintained
+
+        return open_maintained(store, MaintenanceKeys.load(directory))
+
 
 def maintenance_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of `key_options`, and --maintenance-keys."""

@@ -25,7 +25,7 @@ from recoup.controller.resources import JOB, LOCATION, POD, POLICY, PVC, SNAPSHO
 from recoup.controller.seats import Seats, run_key
 from recoup.errors import RecoupError
 from recoup.plan.actions import Plan
-from recoup.plan.homes import choose_home_of
+from recoup.plan.homes import choose_home_of, own_vault
 from recoup.plan.hooks import Order
 from recoup.plan.live import is_live
 from recoup.plan.movers import MoverState, judge_mover, pod_of
@@ -118,7 +118,18 @@ class SnapshotReconciler:
             location=location,
             locations=_found(reader, names - known),
             catalogues={name: catalogue for name, catalogue in held.items() if catalogue is not None},
+            beside=self._beside(reader, obj, policy, status.vault),
         )
+
+    def _beside(self, reader: Reader, obj: Object, policy: Object | None, vault: str | None) -> dict[str, tuple[Catalogue, ...]]:
+        """What memory holds of the other vaults that the policy may have, by location: one for each of its locations that was home once."""
+        names = [item["name"] for item in policy["spec"]["locations"]] if policy else []
+        namespace = reader.namespace(obj["metadata"]["namespace"]) if len(names) > 1 else None
+        if namespace is None:
+            return {}
+        others = {own_vault(reader.listed(LOCATION, None, name), namespace) for name in names} - {vault, None}
+        held = {name: [self._catalogues.known_at(name, other) for other in sorted(filter(None, others))] for name in names}
+        return {name: tuple(found for found in catalogues if found is not None) for name, catalogues in held.items()}
 
     def _observe_beginning(self, reader: Reader, obj: Object, now: datetime) -> SnapshotObserved:
         """Before the run is settled it has no child: what decides is the policy, its location, and the vault's keys."""

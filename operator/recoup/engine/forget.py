@@ -34,6 +34,13 @@ class Lineage(Value, frozen=True):
     source: str = ""
 
 
+class Beside(Value, frozen=True):
+    """Another vault at the same location: a policy whose home was away has points in several, which count together."""
+
+    state: Facts
+    points: Sequence[Point]
+
+
 class Judged(Value, frozen=True):
     """One point and what becomes of it."""
 
@@ -44,23 +51,30 @@ class Judged(Value, frozen=True):
 
 
 def judge(
-    state: Facts, points: Sequence[Point], rules: Rules, zone: tzinfo, *, policies: Iterable[str] = (), volumes: Iterable[str] = ()
-) -> list[Judged]:
-    """Decide about the points of those lineages that the filters let through (all of them without filters), newest first in each."""
-    complete = _complete(points)
+    state: Facts, points: Sequence[Point], rules: Rules, zone: tzinfo, *, policies: Iterable[str] = (), volumes: Iterable[str] = (),
+    beside: Sequence[Beside] = (),
+) -> list[Judged]:  # fmt: skip
+    """Decide about the points of those lineages that the filters let through (all of them without filters), newest first in each.
+
+    `beside`: vaults whose points count, and are not decided about. What is kept with them is kept without them as well.
+    """
     wanted_policies, wanted_volumes = set(policies), set(volumes)
-    lineages: dict[Lineage, list[Point]] = defaultdict(list)
-    for point in points:
-        lineage = lineage_of(state, point)
-        if (wanted_policies and lineage.policy_uid not in wanted_policies) or (wanted_volumes and lineage.pvc_uid not in wanted_volumes):
-            continue
-        lineages[lineage].append(point)
+    own = {point.id: point for point in points}
+    lineages: dict[Lineage, list[Candidate]] = defaultdict(list)
+    for known in (Beside(state, points), *beside):
+        complete = _complete(known.points)
+        for point in known.points:
+            lineage = lineage_of(known.state, point)
+            if wanted_policies and lineage.policy_uid not in wanted_policies:
+                continue
+            if wanted_volumes and lineage.pvc_uid not in wanted_volumes:
+                continue
+            lineages[lineage].append(_candidate(known.state, point, complete=complete[point.id]))
     judged: list[Judged] = []
-    for lineage, members in lineages.items():
-        by_id = {point.id: point for point in members}
-        times = {point.id: time_of(state, point) for point in members}
-        candidates = [_candidate(state, point, times[point.id], complete=complete[point.id]) for point in members]
-        judged += [Judged(by_id[one.id], lineage, times[one.id], one) for one in decide(candidates, rules, zone)]
+    for lineage, candidates in lineages.items():
+        times = {candidate.id: candidate.at for candidate in candidates}
+        decisions = [one for one in decide(candidates, rules, zone) if one.id in own]
+        judged += [Judged(own[one.id], lineage, times[one.id], one) for one in decisions]
     return judged
 
 
@@ -96,9 +110,9 @@ def forget(log: Log, signer: SigningKey, points: Sequence[str], rule: str, *, po
     return len(points)
 
 
-def _candidate(state: Facts, point: Point, at: datetime, *, complete: bool) -> Candidate:
+def _candidate(state: Facts, point: Point, *, complete: bool) -> Candidate:
     pinned = bytes.fromhex(point.id) in state.pinned
-    return Candidate(point.id, at, point.seq, complete, (point.verified_level or 0) >= 1, pinned)
+    return Candidate(point.id, time_of(state, point), point.seq, complete, (point.verified_level or 0) >= 1, pinned)
 
 
 def _complete(points: Sequence[Point]) -> dict[str, bool]:

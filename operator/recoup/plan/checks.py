@@ -15,7 +15,7 @@ from recoup.plan.drilled import judge_drilled
 from recoup.plan.drills import Drills, plan_drills
 from recoup.plan.observed import Catalogue
 from recoup.plan.upkeep import Task, TaskKey, TaskState
-from recoup.plan.verification import HEAL, Checking, Vault, plan_verification
+from recoup.plan.verification import HEAL, Checking, Place, Vault, plan_verification
 from recoup.plan.verified import judge_verified
 
 
@@ -48,10 +48,13 @@ class Checked(Struct, frozen=True):
 
 def plan_checks(
     policy: BackupPolicy, locations: Mapping[str, BackupLocation], catalogues: Mapping[str, Catalogue], vault: Vault | None,
-    restores: Sequence[Object], classes: Sequence[Object], now: datetime,
+    restores: Sequence[Object], classes: Sequence[Object], now: datetime, beside: Sequence[Place] = (),
 ) -> Checks:  # fmt: skip
-    """`restores`: the RestoreRequests of the namespace. `classes`: all StorageClasses. `vault`: None until it has keys."""
-    checking = plan_verification(policy, locations, catalogues, vault, restores, now)
+    """`restores`: the RestoreRequests of the namespace. `classes`: all StorageClasses. `vault`: None until it has keys.
+
+    `beside`: where the policy's other vaults are, if its home was away once.
+    """
+    checking = plan_verification(policy, locations, catalogues, vault, restores, now, beside)
     return Checks(checking=checking, drilling=plan_drills(policy, checking.places, vault, classes, now))
 
 

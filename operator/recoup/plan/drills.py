@@ -1,6 +1,7 @@
 """Which drill of a policy is due, and of what: volume and location take turns, and so do the recovery points.
 
-The pair of volume and location whose last drill is the longest ago comes next; which of its points is chosen follows from the slot. A
+The pair of volume and place (a vault at a location) whose last drill is the longest ago comes next; which of its points is chosen follows
+from the slot. A
 slot is done when the log of some location has evidence of it. What drills say is told in drilled.py.
 """
 
@@ -41,10 +42,9 @@ def plan_drills(policy: BackupPolicy, places: Sequence[Place], vault: Vault | No
         return Drills(due=Refusal(error.reason, f"spec.verification.drill: {error}"))
     if vault is None or due.slot is None:
         return Drills(due=due)
-    if not any(key.secret for key in vault.keys):
-        return Drills(
-            due=Refusal("KeyUnavailable", f"BackupLocation {policy.spec.home} has no key in a Secret: run recoup drill where one is")
-        )
+    closed = next((each.obstacle for each in (vault, *(place.vault for place in places)) if each and each.obstacle), "")
+    if closed:
+        return Drills(due=Refusal("KeyUnavailable", f"{closed}: run recoup drill where one is"))
     purpose = f"{slot_text(due.slot)}-{short_hash(policy.metadata.uid)}"
     if any(drill.round == purpose for place in places for drill in drills_at(place)):
         return Drills(due=due)
@@ -56,7 +56,7 @@ def plan_drills(policy: BackupPolicy, places: Sequence[Place], vault: Vault | No
     refusal = _refuse(scratch.get("storageClassName"), classes)
     if refusal is not None:
         return Drills(due=refusal)
-    return Drills(due=due, task=_task(place, point, vault, purpose, scratch))
+    return Drills(due=due, task=_task(place, point, purpose, scratch))
 
 
 def drills_at(place: Place) -> tuple[DrillRun, ...]:
@@ -109,7 +109,9 @@ def _refuse(name: str | None, classes: Sequence[Object]) -> Refusal | None:
     return None
 
 
-def _task(place: Place, point: Point, vault: Vault, purpose: str, scratch: Object) -> Task:
+def _task(place: Place, point: Point, purpose: str, scratch: Object) -> Task:
+    vault = place.vault
+    assert vault is not None
     fingerprint = place.catalogue.fingerprint if place.catalogue else ""
 
     def build(name: str, labels: dict[str, str]) -> Object:

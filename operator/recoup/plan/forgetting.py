@@ -26,6 +26,7 @@ from recoup.plan.objects.retention_jobs import (
     unpin_arguments,
 )
 from recoup.plan.observed import ApiFailure, Catalogue, Surroundings
+from recoup.plan.replication import NOTHING_THERE
 from recoup.plan.retention import Weighed, asked_rules, weigh
 from recoup.plan.upkeep import Task, TaskKey, TaskPhase, TaskState
 
@@ -48,7 +49,7 @@ class Asked(Struct, frozen=True, kw_only=True):
 
 
 class VaultHere(Struct, frozen=True, kw_only=True):
-    """The vault at one location, and what its Jobs are built from. failure: why its points are not known."""
+    """One vault of the policy at one location, and what its Jobs are built from. failure: why its points are not known."""
 
     id: str
     namespace: str
@@ -57,9 +58,11 @@ class VaultHere(Struct, frozen=True, kw_only=True):
     catalogue: Catalogue | None = None
     failure: ApiFailure | None = None
 
-    def task(self, kind: str, turn: str, arguments: list[str], *, asked_by: str, deletes: bool = False) -> Task:
+    def task(
+        self, kind: str, turn: str, arguments: list[str], *, asked_by: str, deletes: bool = False, beside: tuple[str, ...] = ()
+    ) -> Task:
         def build(name: str, labels: dict[str, str]) -> Object:
-            make = partial(build_retention_job, self.around, self.location.spec, self.id, arguments, deletes=deletes)
+            make = partial(build_retention_job, self.around, self.location.spec, self.id, arguments, deletes=deletes, beside=beside)
             return make(name=name, labels=labels)
 
         return Task(
@@ -79,12 +82,13 @@ def needs_points(policy: Object, snapshots: Iterable[Object]) -> bool:
 
 
 def ask_retention(policy: BackupPolicy, snapshots: Sequence[BackupSnapshot], vaults: Sequence[VaultHere], now: datetime) -> Asked:
-    """What is to be done at each location now."""
+    """What is to be done at each location now: one decision for all of the policy's vaults there, and a Job for each where points go."""
     if policy.spec.suspend:
         return Asked(lines=policy.status.retention)
     asked = Asked()
-    for vault in vaults:
-        asked = _at_location(asked, policy, snapshots, vault, now)
+    for name in dict.fromkeys(vault.location.metadata.name for vault in vaults):
+        here = [vault for vault in vaults if vault.location.metadata.name == name]
+        asked = _at_location(asked, policy, snapshots, here, now)
     return asked
 
 
@@ -114,44 +118,57 @@ def judge_retention(
     return set_condition(conditions, RETENTION_APPLIED, True, "Applied", rules, now=now, generation=generation)
 
 
-def _at_location(asked: Asked, policy: BackupPolicy, snapshots: Sequence[BackupSnapshot], vault: VaultHere, now: datetime) -> Asked:
-    name = vault.location.metadata.name
+def _at_location(
+    asked: Asked, policy: BackupPolicy, snapshots: Sequence[BackupSnapshot], vaults: Sequence[VaultHere], now: datetime
+) -> Asked:
+    name = vaults[0].location.metadata.name
     before = tuple(line for line in policy.status.retention if line.location == name)
-    if vault.catalogue is None:
-        refusal = Refusal(vault.failure.reason, vault.failure.message) if vault.failure else None
-        waits = asked.waits | {name: refusal} if refusal and _has_rules(policy, name) else asked.waits
-        return structs.replace(asked, lines=(*asked.lines, *before), waits=waits)
-    pins = _pins(policy, snapshots, vault)
+    known = [vault for vault in vaults if vault.catalogue is not None]
+    asked = structs.replace(asked, waits=asked.waits | _unread(policy, name, vaults, known))
+    if not known:
+        return structs.replace(asked, lines=(*asked.lines, *before))
+    asked = structs.replace(asked, pins=(*asked.pins, *(task for vault in known for task in _pins(policy, snapshots, vault))))
+    first, *beside = [vault.catalogue for vault in known if vault.catalogue is not None]
     try:
-        weighed = weigh(policy, name, vault.catalogue, _names(snapshots), now)
+        weighed = weigh(policy, name, first, _names(snapshots), now, beside)
     except Invalid as error:
         waits = asked.waits | {name: Refusal(error.reason, str(error))}
-        return structs.replace(asked, pins=(*asked.pins, *pins), lines=(*asked.lines, *before), waits=waits)
-    asked = structs.replace(asked, pins=(*asked.pins, *pins))
+        return structs.replace(asked, lines=(*asked.lines, *before), waits=waits)
     if weighed is None:
         return asked
-    forgets = _forget(policy, snapshots, vault, weighed)
-    next_at = min((at for at in (asked.next_at, weighed.line.effective_at, _prune_at(weighed.line, vault.catalogue)) if at), default=None)
-    due = _prune_at(weighed.line, vault.catalogue)
-    prunes = (_prune(policy, vault, due),) if due is not None and due <= now else ()
+    dues = {vault.id: _prune_at(weighed.line, vault.catalogue) for vault in known if vault.catalogue is not None}
     return structs.replace(
         asked,
-        forgets=(*asked.forgets, *forgets),
-        prunes=(*asked.prunes, *prunes),
+        forgets=(*asked.forgets, *_forget(policy, snapshots, known, weighed)),
+        prunes=(*asked.prunes, *(_prune(policy, vault, due) for vault in known if (due := dues[vault.id]) is not None and due <= now)),
         lines=(*asked.lines, weighed.line),
-        next_at=next_at,
+        next_at=min((at for at in (asked.next_at, weighed.line.effective_at, *dues.values()) if at), default=None),
     )
 
 
-def _forget(policy: BackupPolicy, snapshots: Sequence[BackupSnapshot], vault: VaultHere, weighed: Weighed) -> tuple[Task, ...]:
-    """One Job for all that goes; none while something of it is asked to be pinned and the log does not say so yet."""
+def _unread(policy: BackupPolicy, name: str, vaults: Sequence[VaultHere], known: Sequence[VaultHere]) -> dict[str, Refusal]:
+    """Why a log there can't be read. Where another vault of the policy is, one that was not copied there yet is no trouble."""
+    failures = [vault.failure for vault in vaults if vault.failure is not None and not (known and vault.failure.reason == NOTHING_THERE)]
+    return {name: Refusal(failures[0].reason, failures[0].message)} if failures and _has_rules(policy, name) else {}
+
+
+def _forget(
+    policy: BackupPolicy, snapshots: Sequence[BackupSnapshot], vaults: Sequence[VaultHere], weighed: Weighed
+) -> tuple[Task, ...]:  # fmt: skip
+    """One Job for all that goes from a vault; none while something of it is asked to be pinned and the log does not say so yet."""
     held = {volume.manifest for snapshot in snapshots if is_held(snapshot) for volume in snapshot.status.volumes}
     rules = weighed.line.in_force
     if not weighed.gone or held & set(weighed.gone) or rules is None:
         return ()
     uid, generation = policy.metadata.uid, policy.metadata.generation
-    turn = short_hash(uid, str(generation), *sorted(weighed.gone))
-    return (vault.task(FORGET, turn, forget_arguments(uid, generation, rules), asked_by=uid),)
+    tasks: list[Task] = []
+    for vault in vaults:
+        gone = sorted(manifest for manifest in weighed.gone if vault.catalogue is not None and manifest in vault.catalogue.live)
+        if gone:
+            beside = tuple(other.id for other in vaults if other.id != vault.id)
+            turn = short_hash(uid, str(generation), *gone)
+            tasks.append(vault.task(FORGET, turn, forget_arguments(uid, generation, rules), asked_by=uid, beside=beside))
+    return tuple(tasks)
 
 
 def _pins(policy: BackupPolicy, snapshots: Sequence[BackupSnapshot], vault: VaultHere) -> tuple[Task, ...]:

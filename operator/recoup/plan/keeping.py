@@ -3,12 +3,12 @@
 All of it is read from the logs of the locations, and from what the policy says of the rules in force there (plan/retention.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from msgspec import structs
 
-from recoup.api.backuppolicy import BackupPolicy, LocationRetention
+from recoup.api.backuppolicy import BackupPolicy, LocationRetention, ZonedRules
 from recoup.api.backupsnapshot import BackupSnapshot, BackupSnapshotStatus, Pinned
 from recoup.plan.forgetting import is_held
 from recoup.plan.observed import Catalogue, Point
@@ -18,10 +18,17 @@ IN_GRACE = "edit grace"
 """What keeps a point while the grace of the first rules is not over. Where there are no rules nothing is said, and nothing written."""
 
 
+Beside = Mapping[str, Sequence[Catalogue]]
+
+
 def renew_keeping(
-    snapshot: BackupSnapshot, status: BackupSnapshotStatus, policy: BackupPolicy | None, catalogues: Mapping[str, Catalogue]
-) -> BackupSnapshotStatus:
-    """The status of a run that is over, by the logs as last read; where none was read, as it was. `policy`: None if it is another one's."""
+    snapshot: BackupSnapshot, status: BackupSnapshotStatus, policy: BackupPolicy | None, catalogues: Mapping[str, Catalogue],
+    beside: Beside | None = None,
+) -> BackupSnapshotStatus:  # fmt: skip
+    """The status of a run that is over, by the logs as last read; where none was read, as it was. `policy`: None if it is another one's.
+
+    `beside`: by location, the policy's other vaults there, whose points count as those of one.
+    """
     manifests = {volume.manifest for volume in status.volumes if volume.manifest}
     told = {name: catalogue for name, catalogue in catalogues.items() if _knows(catalogue, manifests)}
     held = {name: [one for one in map(catalogue.live.get, manifests) if one] for name, catalogue in told.items()}
@@ -31,8 +38,9 @@ def renew_keeping(
     ends: list[datetime] = []
     for name, points in held.items():
         line = next((line for line in policy.status.retention if line.location == name), None) if policy else None
-        reasons |= {reason for point in points for reason in _reasons(point, catalogues[name], policy, line)}
-        if line and line.effective_at and points and _expires(points, catalogues[name], policy, line):
+        vaults = (catalogues[name], *(beside or {}).get(name, ()))
+        reasons |= {reason for point in points for reason in _reasons(point, vaults, policy, line)}
+        if line and line.effective_at and points and _expires(points, vaults, policy, line):
             ends.append(line.effective_at)
     points = [point for known in held.values() for point in known]
     return structs.replace(
@@ -57,24 +65,24 @@ def _knows(catalogue: Catalogue, manifests: set[str]) -> bool:
     return any(manifest in catalogue.live or manifest in catalogue.forgotten for manifest in manifests)
 
 
-def _reasons(point: Point, catalogue: Catalogue, policy: BackupPolicy | None, line: LocationRetention | None) -> tuple[str, ...]:
+def _reasons(point: Point, vaults: Sequence[Catalogue], policy: BackupPolicy | None, line: LocationRetention | None) -> tuple[str, ...]:
     pin = ("pin",) if point.pinned is not None else ()
     if policy is None or line is None:
         return pin
     if line.in_force is None:
         return (*pin, IN_GRACE)
-    return kept_by(_judged(catalogue, policy, line).kept.get(point.manifest, ()))
+    return kept_by(_judge(vaults, policy, line.in_force).kept.get(point.manifest, ()))
 
 
-def _judged(catalogue: Catalogue, policy: BackupPolicy, line: LocationRetention) -> Judged:
-    assert line.in_force is not None
-    return judge_points(catalogue, policy.metadata.uid, line.in_force)
+def _judge(vaults: Sequence[Catalogue], policy: BackupPolicy, rules: ZonedRules) -> Judged:
+    own, *others = vaults
+    return judge_points(own, policy.metadata.uid, rules, others)
 
 
-def _expires(points: list[Point], catalogue: Catalogue, policy: BackupPolicy | None, line: LocationRetention) -> bool:
+def _expires(points: list[Point], vaults: Sequence[Catalogue], policy: BackupPolicy | None, line: LocationRetention) -> bool:
     if policy is None or line.edited is None:
         return False
-    gone = set(judge_points(catalogue, policy.metadata.uid, line.edited).gone)
+    gone = set(_judge(vaults, policy, line.edited).gone)
     return any(point.manifest in gone for point in points)
 
 

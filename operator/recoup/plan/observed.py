@@ -271,6 +271,7 @@ class SnapshotObserved(Struct, frozen=True, kw_only=True):
     catalogue: None if it was not read (needs_catalogue said no, or it could not be read: then `catalogue_failure`).
     locations: by name, the BackupLocations of the policy as far as the ledger has to learn of them.
     catalogues: by location name, of a run that is over: what memory holds of its vault there; without an entry, nothing was read yet.
+    beside: the same of the policy's other vaults, if its home was away once.
     progress: by Pod name, for running mover Pods.
     warnings: by uid, the message of the newest Warning Event about a Pod, PVC or VolumeSnapshot among the children.
     failures: the last API error per object of this owner, dropped once the write succeeded.
@@ -297,6 +298,7 @@ class SnapshotObserved(Struct, frozen=True, kw_only=True):
     catalogue_failure: ApiFailure | None = None
     locations: dict[str, Object] = {}
     catalogues: dict[str, Catalogue] = {}
+    beside: dict[str, tuple[Catalogue, ...]] = {}
     progress: dict[str, Progress] = {}
     warnings: dict[str, str] = {}
     failures: dict[FailureKey, ApiFailure] = {}

@@ -16,12 +16,13 @@ from recoup.plan.access import Refusal
 from recoup.plan.actions import Action, EventNote
 from recoup.plan.checks import Checks, judge_checks, plan_checks
 from recoup.plan.forgetting import Asked, VaultHere, ask_retention, judge_retention, needs_points, told_retention
+from recoup.plan.observed import Surroundings
 from recoup.plan.policy_observed import PolicyObserved, VaultElsewhere
 from recoup.plan.replicas import VaultCopies, judge_replicas
-from recoup.plan.replication import Places, replication_tasks
-from recoup.plan.upkeep import Task, Upkeep, UpkeepObserved, plan_upkeep
+from recoup.plan.replication import NOTHING_THERE, Places, replication_tasks
+from recoup.plan.upkeep import Task, Upkeep, UpkeepObserved, plan_upkeep, worst_of
 from recoup.plan.vault_keys import KeysStep
-from recoup.plan.verification import Vault
+from recoup.plan.verification import Place, Vault, places_of
 
 
 class Kept(Struct, frozen=True, kw_only=True):
@@ -52,33 +53,48 @@ def keep_vault(
     now: datetime,
 ) -> Kept:
     """The next step of the policy's upkeep. `status`: with what runs have to say."""
-    places = _places(policy, observed)
-    checks = _check(policy, location, observed, places, now)
+    home, *others = places = [_places(policy, observed), *(_places(policy, observed, each) for each in observed.elsewhere)]
+    checks = _check(policy, location, observed, home, others, now)
     retention = _ask_retention(policy, observed, places, snapshots, keys, now)
-    upkeep = _keep_up(policy, observed, _Wanted(places, checks, retention), now)
-    elsewhere = [_keep_elsewhere(policy, observed, each, now) for each in observed.elsewhere]
-    copies = [VaultCopies(places, upkeep.states), *(VaultCopies(each.places, each.upkeep.states) for each in elsewhere)]
+    upkeeps = [_keep_up(policy, observed, vault, _Wanted(checks, retention), now) for vault in places]
+    states = worst_of(upkeep.states for upkeep in upkeeps)
+    copies = [VaultCopies(vault, upkeep.states) for vault, upkeep in zip(places, upkeeps, strict=True)]
     standing = judge_replicas(policy, status.conditions, copies, snapshots, now)
     status = structs.replace(status, conditions=standing.conditions, copies=standing.copies, replication=standing.replication)
-    checked = judge_checks(policy, status, checks, upkeep.states, observed.restores, now)
-    lines = told_retention(retention, upkeep.states)
-    conditions = judge_retention(policy, checked.status.conditions, retention, lines, upkeep.states, now)
+    checked = judge_checks(policy, status, checks, states, observed.restores, now)
+    lines = told_retention(retention, states)
+    conditions = judge_retention(policy, checked.status.conditions, retention, lines, states, now)
     return Kept(
         status=structs.replace(checked.status, conditions=conditions, retention=lines),
-        actions=(*upkeep.actions, *(action for each in elsewhere for action in each.upkeep.actions)),
+        actions=tuple(action for upkeep in upkeeps for action in upkeep.actions),
         events=tuple(checked.events),
         changes_at=min((at for at in (checked.changes_at, retention.next_at) if at is not None), default=None),
-        again=min((again for again in (upkeep.again, *(each.upkeep.again for each in elsewhere)) if again is not None), default=None),
+        again=min((upkeep.again for upkeep in upkeeps if upkeep.again is not None), default=None),
     )
 
 
-def _check(policy: BackupPolicy, location: BackupLocation | None, observed: PolicyObserved, places: Places, now: datetime) -> Checks:
-    vault = None
-    if location is not None and observed.vault is not None and observed.vault_ready:
-        vault = Vault(
-            id=observed.vault, namespace=policy.metadata.namespace or "", around=observed.around, keys=location.spec.encryption.keys
-        )
-    return plan_checks(policy, places.locations, observed.catalogues, vault, observed.restores, observed.storage_classes, now)
+def _check(
+    policy: BackupPolicy, location: BackupLocation | None, observed: PolicyObserved, home: Places, others: Sequence[Places], now: datetime
+) -> Checks:
+    vault = _vault(home, location, observed.around) if location is not None and observed.vault_ready else None
+    beside = [place for each in others for place in _checked_there(policy, each, observed.around)]
+    return plan_checks(policy, home.locations, home.catalogues, vault, observed.restores, observed.storage_classes, now, beside)
+
+
+def _vault(places: Places, home: BackupLocation, around: Surroundings) -> Vault | None:
+    """As verifications and drills take it; None if there is none yet."""
+    if not places.vault:
+        return None
+    keys = home.spec.encryption.keys
+    return Vault(id=places.vault, namespace=places.namespace, around=around, keys=keys, home=home.metadata.name)
+
+
+def _checked_there(policy: BackupPolicy, places: Places, around: Surroundings) -> list[Place]:
+    """Where another vault of the policy has recovery points of it, or may have: its log can't be read just now."""
+    vault = _vault(places, places.locations[places.names[0]], around)
+    unread = {name for name, failure in places.failures.items() if failure.reason != NOTHING_THERE}
+    found = places_of(policy, places.locations, places.catalogues, vault)
+    return [place for place in found if place.points or place.name in unread]
 
 
 def locations_of(observed: PolicyObserved) -> dict[str, BackupLocation]:
@@ -102,62 +118,55 @@ def _places(policy: BackupPolicy, observed: PolicyObserved, elsewhere: VaultElse
     )
 
 
-class _Elsewhere(Struct, frozen=True):
-    """Another vault of the policy, and what is done for it."""
-
-    places: Places
-    upkeep: Upkeep
-
-
-def _keep_elsewhere(policy: BackupPolicy, observed: PolicyObserved, vault: VaultElsewhere, now: datetime) -> _Elsewhere:
-    places = _places(policy, observed, vault)
-    return _Elsewhere(places, _run_tasks(policy, observed, places, replication_tasks(places, observed.around), now))
-
-
 def _ask_retention(
     policy: BackupPolicy,
     observed: PolicyObserved,
-    places: Places,
+    places: Sequence[Places],
     snapshots: tuple[BackupSnapshot, ...],
     keys: KeysStep | None,
     now: datetime,
 ) -> Asked:
-    """What retention wants of the vault at each location: nothing while its keys are not there, which is told."""
+    """What retention wants of the vaults at each location: nothing while the keys of the one that runs go to are not there, which is told.
+
+    Another vault whose keys are not there does not count meanwhile: that lets go of less.
+    """
     if observed.vault is None or not observed.vault_ready:
         return Asked(lines=policy.status.retention)
     if not observed.maintenance_ready:
         told = Refusal(keys.reason, keys.message) if keys else Refusal("MakingKeys", "the keys that retention needs are not handed out yet")
         return Asked(lines=policy.status.retention, waits={policy.spec.home: told})
+    ready = {each.vault for each in observed.elsewhere if each.maintenance_ready} | {observed.vault}
     vaults = [
         VaultHere(
-            id=observed.vault,
-            namespace=policy.metadata.namespace or "",
+            id=vault.vault,
+            namespace=vault.namespace,
             around=observed.around,
             location=location,
-            catalogue=observed.catalogues.get(name),
-            failure=observed.catalogue_failures.get(name),
+            catalogue=vault.catalogues.get(name),
+            failure=vault.failures.get(name),
         )
-        for name, location in places.locations.items()
+        for vault in places
+        if vault.vault in ready
+        for name, location in vault.locations.items()
     ]
     return ask_retention(policy, snapshots, vaults, now)
 
 
 class _Wanted(Struct, frozen=True):
-    """What the parts of a policy want done of its vault."""
+    """What the parts of a policy want done of its vaults."""
 
-    places: Places
     checks: Checks
     retention: Asked
 
 
-def _keep_up(policy: BackupPolicy, observed: PolicyObserved, asked: _Wanted, now: datetime) -> Upkeep:
-    """What the vault needs besides backups, in order of importance."""
-    if observed.vault is None or not observed.vault_ready:
+def _keep_up(policy: BackupPolicy, observed: PolicyObserved, places: Places, asked: _Wanted, now: datetime) -> Upkeep:
+    """What one vault needs besides backups, in order of importance."""
+    if not places.vault or (places.vault == observed.vault and not observed.vault_ready):
         return Upkeep()
-    places, checks, retention = asked.places, asked.checks, asked.retention
+    checks, retention = asked.checks, asked.retention
     copies = replication_tasks(places, observed.around)
     wanted = [*checks.heals, *retention.pins, *copies, *retention.forgets, *checks.looks, *retention.prunes, *checks.drills]
-    return _run_tasks(policy, observed, places, wanted, now)
+    return _run_tasks(policy, observed, places, [task for task in wanted if task.vault == places.vault], now)
 
 
 def _run_tasks(policy: BackupPolicy, observed: PolicyObserved, places: Places, wanted: Sequence[Task], now: datetime) -> Upkeep:

@@ -57,19 +57,23 @@ def describe_rules(asked: ZonedRules) -> str:
     return to_rules(asked).describe()
 
 
-def judge_points(catalogue: Catalogue, policy_uid: str, rules: ZonedRules) -> Judged:
-    """Decide about all points of the policy that live at a location, each volume by itself. Computed once for one catalogue."""
+def judge_points(catalogue: Catalogue, policy_uid: str, rules: ZonedRules, beside: Sequence[Catalogue] = ()) -> Judged:
+    """Decide about all points of the policy that live at a location, each volume by itself. Computed once for the same catalogues.
+
+    `beside`: its other vaults there, whose points count as those of one. Without one of them more is kept, and never less.
+    """
     key = (policy_uid, rules)
-    if key not in catalogue.memory:
-        catalogue.memory[key] = _judge_points(catalogue, policy_uid, rules)
-    judged: Judged = catalogue.memory[key]
-    return judged
+    known: tuple[tuple[Catalogue, ...], Judged] | None = catalogue.memory.get(key)
+    if known is None or len(known[0]) != len(beside) or any(one is not other for one, other in zip(known[0], beside, strict=True)):
+        known = catalogue.memory[key] = (tuple(beside), _judge_points((catalogue, *beside), policy_uid, rules))
+    return known[1]
 
 
-def _judge_points(catalogue: Catalogue, policy_uid: str, rules: ZonedRules) -> Judged:
-    complete = _complete(catalogue.points)
+def _judge_points(catalogues: Sequence[Catalogue], policy_uid: str, rules: ZonedRules) -> Judged:
+    points = [point for catalogue in catalogues for point in catalogue.points]
+    complete = _complete(points)
     lineages: dict[str, list[Candidate]] = defaultdict(list)
-    for point in catalogue.points:
+    for point in points:
         if point.owner_uid == policy_uid:
             volume = point.source.persistent_volume_claim_uid
             candidate = Candidate(point.manifest, point.taken_at, point.order, complete[point.manifest], point.verified, bool(point.pinned))
@@ -80,19 +84,22 @@ def _judge_points(catalogue: Catalogue, policy_uid: str, rules: ZonedRules) -> J
     return Judged(kept, tuple(one.id for one in decisions if not one.keep))
 
 
-def weigh(policy: BackupPolicy, location: str, catalogue: Catalogue, names: Mapping[str, str], now: datetime) -> Weighed | None:
+def weigh(
+    policy: BackupPolicy, location: str, catalogue: Catalogue, names: Mapping[str, str], now: datetime, beside: Sequence[Catalogue] = ()
+) -> Weighed | None:
     """What counts at a location now: the rules asked for, unless they take away what those in force keep and the grace is not over.
 
-    While an edit waits nothing goes at all. `names`: BackupSnapshots by manifest. None without rules. Raises Invalid.
+    While an edit waits nothing goes at all. `names`: BackupSnapshots by manifest. `beside`: as in judge_points; what goes may be theirs.
+    None without rules. Raises Invalid.
     """
     asked = asked_rules(policy, location)
     if asked is None:
         return None
     uid = policy.metadata.uid
     before = next((line for line in policy.status.retention if line.location == location), LocationRetention(location=location))
-    judged = judge_points(catalogue, uid, asked)
+    judged = judge_points(catalogue, uid, asked, beside)
     if asked != before.in_force:
-        former = set(judge_points(catalogue, uid, before.in_force).gone) if before.in_force else set()
+        former = set(judge_points(catalogue, uid, before.in_force, beside).gone) if before.in_force else set()
         expiring = [manifest for manifest in judged.gone if manifest not in former]
         since = before.since if before.edited == asked and before.since else now.replace(microsecond=0)
         effective = since + parse_duration(policy.spec.retention.edit_grace if policy.spec.retention else DEFAULT_GRACE)

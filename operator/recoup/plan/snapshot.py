@@ -156,7 +156,7 @@ def _renewed(observed: SnapshotObserved, snapshot: BackupSnapshot, status: Backu
     wanted = tuple(item.name for item in own.spec.locations) if own else ()
     locations = {name: decode(BackupLocation, location) for name, location in observed.locations.items()}
     status = msgspec.structs.replace(status, copies=renew_copies(status, wanted, locations, observed.catalogues, now))
-    return renew_keeping(snapshot, status, own, observed.catalogues)
+    return renew_keeping(snapshot, status, own, observed.catalogues, observed.beside)
 
 
 def _owner(snapshot: BackupSnapshot) -> Owner:

@@ -6,7 +6,7 @@ place without atomic creates has a single appender. What a Job achieved is read 
 troubles. Which tasks there are is their own modules' matter.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -73,6 +73,9 @@ class TaskPhase(StrEnum):
     """Its Job ended well, and says how for the last time; what it achieved is in the log."""
 
 
+_WORST = (TaskPhase.FAILED, TaskPhase.WAITING, TaskPhase.RUNNING, TaskPhase.DONE)
+
+
 class TaskState(Struct, frozen=True, kw_only=True):
     """How one task stands. since: when it began to run, or ended. report: what the Job said at its end."""
 
@@ -118,6 +121,17 @@ def plan_upkeep(wanted: Sequence[Task], observed: UpkeepObserved, now: datetime)
         mine = [task for task in wanted if task.location.metadata.uid == location.metadata.uid]
         result = _joined(result, _at_location(mine, location, observed, now))
     return result
+
+
+def worst_of(vaults: Iterable[Mapping[TaskKey, TaskState]]) -> dict[TaskKey, TaskState]:
+    """The states of several vaults as one: of two for the same kind and location the one that there is more to say of."""
+    found: dict[TaskKey, TaskState] = {}
+    for states in vaults:
+        for key, state in states.items():
+            known = found.get(key)
+            if known is None or _WORST.index(state.phase) < _WORST.index(known.phase):
+                found[key] = state
+    return found
 
 
 def is_upkeep(thing: Object) -> bool:

@@ -36,12 +36,28 @@ DAMAGE = frozenset({"DigestMismatch", "IntegrityError", "ObjectDamaged", "Object
 """Reasons by which a restore or a drill says that the location does not hold what it should."""
 
 
+class Vault(Struct, frozen=True, kw_only=True):
+    """What the Jobs need. keys: of its home, which is the location `home`; some of them may lie in Secrets."""
+
+    id: str
+    namespace: str
+    around: Surroundings
+    keys: tuple[EncryptionKey, ...]
+    home: str = ""
+
+    @property
+    def obstacle(self) -> str:
+        """Why no Job can open it; empty if one can."""
+        return "" if any(key.secret for key in self.keys) else f"BackupLocation {self.home} has no key in a Secret"
+
+
 class Place(Struct, frozen=True):
-    """One location of the policy. catalogue: None if its log could not be read. points: the policy's there."""
+    """A vault of the policy at one of its locations. catalogue: None if its log could not be read. points: the policy's there."""
 
     location: BackupLocation
     catalogue: Catalogue | None
     points: tuple[Point, ...]
+    vault: Vault | None = None
 
     @property
     def name(self) -> str:
@@ -61,15 +77,6 @@ class Due(Struct, frozen=True):
     next: datetime | None = None
 
 
-class Vault(Struct, frozen=True, kw_only=True):
-    """What the Jobs need. keys: of the home, some of which may lie in Secrets."""
-
-    id: str
-    namespace: str
-    around: Surroundings
-    keys: tuple[EncryptionKey, ...]
-
-
 class Checking(Struct, frozen=True, kw_only=True):
     """The verification of one policy at one look. due: or why nothing can be verified."""
 
@@ -80,34 +87,39 @@ class Checking(Struct, frozen=True, kw_only=True):
 
 def plan_verification(
     policy: BackupPolicy, locations: Mapping[str, BackupLocation], catalogues: Mapping[str, Catalogue], vault: Vault | None,
-    restores: Sequence[Object], now: datetime,
+    restores: Sequence[Object], now: datetime, beside: Sequence[Place] = (),
 ) -> Checking:  # fmt: skip
-    """What is to be verified now. `vault`: None until it has keys. `restores`: the RestoreRequests of the namespace."""
+    """What is to be verified now. `vault`: None until it has keys. `restores`: the RestoreRequests of the namespace.
+
+    `beside`: where the policy's other vaults are, if its home was away once.
+    """
     asked = policy.spec.verification
     if asked is None:
         return Checking()
-    places = places_of(policy, locations, catalogues)
+    places = (*places_of(policy, locations, catalogues, vault), *beside)
     try:
         due = due_slots(asked.schedule, policy, now)
     except Invalid as error:
         return Checking(places=places, due=Refusal(error.reason, f"spec.verification: {error}"))
     if vault is None:
         return Checking(places=places, due=due)
-    if not any(key.secret for key in vault.keys):
-        message = f"BackupLocation {policy.spec.home} has no key in a Secret (spec.encryption.keys[].secret)"
-        message = f"{message}: run recoup verify where a key is, or add one"
+    closed = next((each.obstacle for each in (vault, *(place.vault for place in beside)) if each and each.obstacle), "")
+    if closed:
+        message = f"{closed} (spec.encryption.keys[].secret): run recoup verify where a key is, or add one"
         return Checking(places=places, due=Refusal("KeyUnavailable", message))
-    return Checking(places=places, due=due, tasks=verification_tasks(policy, places, due, vault, restores, now))
+    return Checking(places=places, due=due, tasks=verification_tasks(policy, places, due, restores, now))
 
 
-def places_of(policy: BackupPolicy, locations: Mapping[str, BackupLocation], catalogues: Mapping[str, Catalogue]) -> tuple[Place, ...]:
-    """The policy's locations that exist, the home first."""
+def places_of(
+    policy: BackupPolicy, locations: Mapping[str, BackupLocation], catalogues: Mapping[str, Catalogue], vault: Vault | None
+) -> tuple[Place, ...]:
+    """One vault at the policy's locations that exist, the home first."""
     found = []
     for named in policy.spec.locations:
         location, catalogue = locations.get(named.name), catalogues.get(named.name)
         if location is not None:
             points = catalogue.points if catalogue else ()
-            found.append(Place(location, catalogue, tuple(point for point in points if point.policy_uid == policy.metadata.uid)))
+            found.append(Place(location, catalogue, tuple(point for point in points if point.policy_uid == policy.metadata.uid), vault))
     return tuple(found)
 
 
@@ -134,7 +146,7 @@ def runs_at(place: Place) -> tuple[VerificationRun, ...]:
 
 
 def verification_tasks(
-    policy: BackupPolicy, places: Sequence[Place], due: Due, vault: Vault, restores: Sequence[Object], now: datetime
+    policy: BackupPolicy, places: Sequence[Place], due: Due, restores: Sequence[Object], now: datetime
 ) -> tuple[Task, ...]:
     """What is to be looked at now, healing first."""
     asked = policy.spec.verification
@@ -146,12 +158,12 @@ def verification_tasks(
         if _is_to_heal(place, places, now):
             some = place.damaged[:POINTS_AT_ONCE]
             level = max(point.damage.cleared_by for point in some if point.damage)
-            heals.append(_task(HEAL, place, places, vault, f"heal-{_last(place):%Y%m%dt%H%M%Sz}", level, tuple(point.id for point in some)))
+            heals.append(_task(HEAL, place, places, f"heal-{_last(place):%Y%m%dt%H%M%Sz}", level, tuple(point.id for point in some)))
         elif doubtful:
             purpose, points = doubtful[0]
-            heals.append(_task(HEAL, place, places, vault, purpose, DOUBT_LEVEL, points))
+            heals.append(_task(HEAL, place, places, purpose, DOUBT_LEVEL, points))
         if due.slot is not None and place.points and not is_done(place, due.slot, asked.level):
-            looks.append(_task(VERIFY, place, places, vault, slot_text(due.slot), asked.level, ()))
+            looks.append(_task(VERIFY, place, places, slot_text(due.slot), asked.level, ()))
     return (*heals, *looks)
 
 
@@ -201,8 +213,10 @@ def _doubts(place: Place, restores: Sequence[Object], now: datetime) -> list[tup
     return found
 
 
-def _task(kind: str, place: Place, places: Sequence[Place], vault: Vault, purpose: str, level: int, points: tuple[str, ...]) -> Task:
-    others = [other.location.spec for other in places if other.name != place.name and other.points]
+def _task(kind: str, place: Place, places: Sequence[Place], purpose: str, level: int, points: tuple[str, ...]) -> Task:
+    vault = place.vault
+    assert vault is not None
+    others = [other.location.spec for other in places if other.name != place.name and other.points and other.vault == vault]
     fingerprint = place.catalogue.fingerprint if place.catalogue else ""
 
     def build(name: str, labels: dict[str, str]) -> Object:

@@ -44,7 +44,7 @@ def judge_verified(
     if policy.spec.verification is None:
         return Verified(drop_condition(conditions, VERIFIED))
     before = {result.location: result for result in policy.status.verifications}
-    results = tuple(result for place in places if (result := _result(place) or before.get(place.name)) is not None)
+    results = tuple(result for name in dict.fromkeys(place.name for place in places) if (result := _results(name, places, before)))
     damaged = _damaged(policy, places, states)
     status, reason, message = _verdict(policy, places, results, damaged, due, states, now)
     generation = policy.metadata.generation
@@ -53,6 +53,22 @@ def judge_verified(
     if isinstance(due, Due) and due.next is not None:
         moments.append(due.next)
     return Verified(conditions, results, damaged, _healed(results, before), min(moments, default=None))
+
+
+def _results(name: str, places: Sequence[Place], before: Mapping[str, VerificationResult]) -> VerificationResult | None:
+    """One location: of several vaults there the older verification and the lower level count. As it was, while a log can't be read."""
+    here = [place for place in places if place.name == name]
+    results = [result for place in here if (result := _result(place)) is not None]
+    if not results or any(place.catalogue is None for place in here):
+        return before.get(name)
+    return VerificationResult(
+        location=name,
+        at=min(result.at for result in results),
+        level=min(result.level for result in results),
+        points=sum(result.points for result in results),
+        damaged=sum(result.damaged for result in results),
+        healed=sum(result.healed or 0 for result in results) or None,
+    )
 
 
 def _result(place: Place) -> VerificationResult | None:
@@ -77,7 +93,8 @@ def _damaged(policy: BackupPolicy, places: Sequence[Place], states: Mapping[Task
     """Of a location whose log cannot be read just now, what was known stays."""
     known = {(line.location, line.manifest): line for line in policy.status.damaged}
     unread = {place.name for place in places if place.catalogue is None}
-    lines = [line for line in policy.status.damaged if line.location in unread]
+    read = {(place.name, point.id) for place in places for point in place.points}
+    lines = [line for line in policy.status.damaged if line.location in unread and (line.location, line.manifest) not in read]
     for place in places:
         told = [path for kind in (VERIFY, HEAL) if (state := states.get((kind, place.name))) for path in state.report.first_paths]
         for point in place.damaged:
@@ -156,9 +173,9 @@ def _tell(name: str, places: Sequence[Place], damaged: tuple[DamagedVolume, ...]
     lines = [line for line in damaged if line.location == name]
     more = f"; and {len(lines) - _SHOWN} more, see status.damaged" if len(lines) > _SHOWN else ""
     what = "; ".join(_words(line) for line in lines[:_SHOWN]) + more
-    place = next((place for place in places if place.name == name), None)
-    others = holders(place, places) if place is not None else ()
-    at = heal_at(place, places) if place is not None else None
+    here = [place for place in places if place.name == name]
+    others = tuple(dict.fromkeys(other for place in here for other in holders(place, places)))
+    at = min((at for place in here if (at := heal_at(place, places)) is not None), default=None)
     if others and at is not None:
         when = "is due now" if at <= now else f"is tried again at {at:%Y-%m-%dT%H:%M:%SZ}"
         advice = f"healing from {', '.join(others)} {when}"

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from recoup.api.backuplocation import BackupLocation
 from recoup.api.backuppolicy import DRILLED, RTO_MET, BackupPolicy
@@ -64,7 +65,7 @@ def look(made: Object, home: Catalogue, replica: Catalogue, *, now: datetime = N
     read = decode(BackupPolicy, made)
     keys = decode(BackupLocation, location(spec={"encryption": {"keys": TWO_KEYS}})).spec.encryption.keys
     vault = Vault(id="ab" * 16, namespace="shop", around=AROUND, keys=keys)
-    places = places_of(read, {name: place(name) for name in ("frankfurt", "oregon")}, {"frankfurt": home, "oregon": replica})
+    places = places_of(read, {name: place(name) for name in ("frankfurt", "oregon")}, {"frankfurt": home, "oregon": replica}, vault)
     return read, places, plan_drills(read, places, vault, (FAST, KEEPS), now)
 
 
@@ -90,6 +91,39 @@ def test_every_volume_at_every_location_has_its_turn_and_points_differ() -> None
     assert {key: len(found) for key, found in turns.items()} == dict.fromkeys(turns, 104 // PAIRS)
     assert len(turns) == PAIRS
     assert all(len(set(found)) == 5 for found in turns.values())
+
+
+def test_points_of_another_vault_of_the_policy_have_their_turn_and_its_keys_are_used() -> None:
+    """The home was away for a while: what was stored then is in a vault with its home at the other location."""
+    read, places, _ = look(asked(), log(), log())
+    other_key = [{"name": "daily", "secret": {"secretRef": {"name": "oregon-key"}}}]
+    keys = decode(BackupLocation, location(spec={"encryption": {"keys": other_key}})).spec.encryption.keys
+    other = Vault(id="cd" * 16, namespace="shop", around=AROUND, keys=keys, home="oregon")
+    meanwhile = Catalogue(vault=other.id, fingerprint="recoup2", points=(point("data-0", 7),))
+    locations = {one.name: one.location for one in places}
+    beside = places_of(read, locations, {"frankfurt": meanwhile, "oregon": meanwhile}, other)
+    drilled: dict[tuple[str, str], list[DrillRun]] = {}
+    now = NOW
+    for _ in range(len(places) * 2 + len(beside)):
+        now += timedelta(days=7)
+        seen = []
+        for one in (*places, *beside):
+            assert one.vault is not None
+            assert one.catalogue is not None
+            runs = tuple(drilled.get((one.vault.id, one.name), ()))
+            seen.append(structs.replace(one, catalogue=structs.replace(one.catalogue, drills=runs)))
+        drills = plan_drills(read, seen, places[0].vault, (FAST,), now)
+        assert drills.task is not None
+        args = job(drills)["containers"][0]["args"]
+        chosen = args[args.index("--snapshot") + 1]
+        assert (chosen == "data-0-7") == (drills.task.vault == other.id)
+        assert args[args.index("--vault") + 1] == drills.task.vault
+        if drills.task.vault == other.id:
+            assert "oregon-key" in str(job(drills)["volumes"])
+        drilled.setdefault((drills.task.vault, drills.task.location.metadata.name), []).append(ran(chosen, now, turn=drills.task.round))
+    assert {where: len(found) for where, found in drilled.items()} == {
+        (vault, name): 1 if vault == other.id else 2 for vault in ("ab" * 16, other.id) for name in ("frankfurt", "oregon")
+    }
 
 
 def test_a_slot_is_done_when_some_log_has_evidence_of_it() -> None:

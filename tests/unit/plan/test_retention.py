@@ -13,7 +13,7 @@ from recoup.plan.actions import Create, Plan
 from recoup.plan.forgetting import needs_points
 from recoup.plan.observed import ApiFailure, Catalogue, ClaimRecord, Garbage, Point
 from recoup.plan.policy import plan_policy
-from recoup.plan.policy_observed import PolicyObserved
+from recoup.plan.policy_observed import PolicyObserved, VaultElsewhere
 from recoup.plan.policy_upkeep import wants_catalogues
 from recoup.retention import Candidate, Rules, decide
 from tests.unit.plan.examples import AROUND, CREATED, Object, claim, location, namespace, policy, snapshot, text
@@ -87,6 +87,73 @@ def test_a_forget_job_carries_the_rules_and_the_generation_and_no_list_of_points
         " --last 2 --daily 3 --within 129600s --min-verified 2 --time-zone UTC"
     )
     assert not any(one.manifest in arguments for one in points(DAILY))
+
+
+OTHER = "cd" * 16
+
+
+def both_vaults(subject: Object, first: tuple[Point, ...], second: tuple[Point, ...], **more: Any) -> Plan:
+    """The home was away once: the policy has another vault, whose home is oregon; frankfurt holds both."""
+    oregon = location()
+    oregon["metadata"] |= {"name": "oregon", "uid": "oregon-uid"}
+    locations = {"frankfurt": location(), "oregon": oregon}
+    held = {name: Catalogue(vault=VAULT, points=first) for name in locations}
+    other = Catalogue(vault=OTHER, points=second, garbage=Garbage(fresh=True))
+    elsewhere = VaultElsewhere(home="oregon", vault=OTHER, **{"catalogues": dict.fromkeys(locations, other)} | more)
+    subject["spec"]["locations"] = [{"name": name} for name in locations]
+    return look(subject, (), locations=locations, catalogues=held, elsewhere=(elsewhere,))
+
+
+def forgets(plan: Plan) -> list[tuple[str, str, list[str]]]:
+    """Location and vault of each forget Job, and the other vaults that count."""
+    made = [action.object for action in plan.actions if isinstance(action, Create) and action.kind == "Job"]
+    found = []
+    for job in made:
+        labels, pod = job["metadata"]["labels"], job["spec"]["template"]["spec"]
+        if labels["recoup.dev/upkeep"] == "forget":
+            secrets = {volume["name"]: volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
+            arguments = pod["containers"][0]["args"]
+            besides = [one for number, one in enumerate(arguments) if arguments[number - 1] == "--beside"]
+            mounted = {
+                mount["mountPath"]: secrets[mount["name"]] for mount in pod["containers"][0]["volumeMounts"] if mount["name"] in secrets
+            }
+            assert secrets["maintenance"] == f"maintenance-{labels['recoup.dev/upkeep-vault']}"
+            found.append((labels["recoup.dev/owner-name"], labels["recoup.dev/upkeep-vault"], [mounted[path] for path in besides]))
+    return found
+
+
+def test_the_points_of_both_vaults_are_one_policys() -> None:
+    """`last 3` of eight days, of which three were stored elsewhere: not three of each vault, but three in all."""
+    times = DAILY[-8:]
+    first = tuple(point(number, at) for number, at in enumerate(times) if number not in {3, 4, 6})
+    second = tuple(point(number, at) for number, at in enumerate(times) if number in {3, 4, 6})
+    settled_here = both_vaults(ruled(last=3), first[-1:], ())
+    plan = both_vaults(ruled(settled_here, last=3), first, second)
+    assert plan.status is not None
+    assert {line["location"]: line["keeps"] for line in plan.status["retention"]} == {"frankfurt": 3, "oregon": 3}
+    assert sorted(forgets(plan)) == [
+        (name, vault, [f"maintenance-{other}"]) for name in ("frankfurt", "oregon") for vault, other in ((VAULT, OTHER), (OTHER, VAULT))
+    ]
+    alone = both_vaults(ruled(settled_here, last=3), first[-3:], second)
+    assert forgets(alone)[0][1:] == (VAULT, [f"maintenance-{OTHER}"]), "what went elsewhere takes the place of one that is here"
+    kept = both_vaults(ruled(settled_here, last=3), (first[-2], first[-1]), (second[-1],))
+    assert forgets(kept) == []
+    assert [arguments[0] for arguments in jobs(kept)] == ["prune", "prune"], "the other vault is tidied up as well"
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        pytest.param({"maintenance_ready": False}, id="its keys are not handed out"),
+        pytest.param({"catalogues": {}, "catalogue_failures": {"frankfurt": ApiFailure(reason="NoVault", message="none", at=NOW)}}, id="not copied"),
+    ],
+)  # fmt: skip
+def test_a_vault_that_cannot_be_counted_makes_more_stay(missing: dict[str, Any]) -> None:
+    first, second = points(DAILY[:3]), tuple(point(10 + number, at) for number, at in enumerate(DAILY[-3:]))
+    settled_here = both_vaults(ruled(last=3), first[-1:], ())
+    plan = both_vaults(ruled(settled_here, last=3), first, second, **missing)
+    assert forgets(plan) == []
+    assert applied(plan)[0] == "True"
 
 
 def test_no_job_where_nothing_would_go_and_none_for_other_policies_points() -> None:

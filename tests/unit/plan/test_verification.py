@@ -14,7 +14,7 @@ from recoup.plan.access import Refusal
 from recoup.plan.movers import Report
 from recoup.plan.observed import Catalogue, ClaimRecord, Point, PointDamage, VerificationRun
 from recoup.plan.upkeep import Task, TaskPhase, TaskState
-from recoup.plan.verification import Checking, Vault, plan_verification
+from recoup.plan.verification import Checking, Place, Vault, places_of, plan_verification
 from recoup.plan.verified import Verified, judge_verified
 from tests.unit.plan.examples import AROUND, TWO_KEYS, Object, location, policy, text
 
@@ -54,13 +54,59 @@ def hurt(*, at: datetime = NOW, since: datetime = NOW, tried: str = "", level: i
 
 def look(
     made: Object, home: Catalogue | None, replica: Catalogue | None = None, *, now: datetime = NOW, keys: Any = TWO_KEYS,
-    restores: tuple[Object, ...] = (),
+    restores: tuple[Object, ...] = (), beside: tuple[Place, ...] = (),
 ) -> tuple[BackupPolicy, Checking]:  # fmt: skip
     read = decode(BackupPolicy, made)
     spec = decode(BackupLocation, location(spec={"encryption": {"keys": keys}})).spec
-    vault = Vault(id="ab" * 16, namespace="shop", around=AROUND, keys=spec.encryption.keys)
+    vault = Vault(id="ab" * 16, namespace="shop", around=AROUND, keys=spec.encryption.keys, home="frankfurt")
     catalogues = {name: one for name, one in (("frankfurt", home), ("oregon", replica)) if one is not None}
-    return read, plan_verification(read, {name: place(name) for name in ("frankfurt", "oregon")}, catalogues, vault, restores, now)
+    locations = {name: place(name) for name in ("frankfurt", "oregon")}
+    return read, plan_verification(read, locations, catalogues, vault, restores, now, beside)
+
+
+def beside(made: Object, home: Catalogue, replica: Catalogue, *, keys: Any = TWO_KEYS) -> tuple[Place, ...]:
+    """Another vault of the policy, whose home is oregon."""
+    spec = decode(BackupLocation, location(spec={"encryption": {"keys": keys}})).spec
+    vault = Vault(id="cd" * 16, namespace="shop", around=AROUND, keys=spec.encryption.keys, home="oregon")
+    locations = {name: place(name) for name in ("frankfurt", "oregon")}
+    return places_of(decode(BackupPolicy, made), locations, {"frankfurt": home, "oregon": replica}, vault)
+
+
+def test_every_vault_of_the_policy_is_verified_and_healed_from_its_own_copies() -> None:
+    """After the home was away: the points of both vaults, each by its own Job, and damage of one is not looked for in the other."""
+    done = (run(SLOT, round="20261123t030000z"),)
+    others = beside(asked(), log(point(B, damage=hurt())), log(point(B)))
+    read, checking = look(asked(), log(point(A), runs=done), log(point(A), runs=done), beside=others)
+    assert [(task.kind, task.location.metadata.name, task.vault[:2]) for task in checking.tasks] == [
+        ("heal", "frankfurt", "cd"), ("verify", "frankfurt", "cd"), ("verify", "oregon", "cd"),
+    ]  # fmt: skip
+    arguments = " ".join(checking.tasks[0].build("heal", {})["spec"]["template"]["spec"]["containers"][0]["args"])
+    assert "--vault " + "cd" * 16 in arguments
+    told = judge_verified(read, read.status.conditions, checking.places, checking.due, {}, NOW)
+    assert [(line.location, line.manifest) for line in told.damaged] == [("frankfurt", B)]
+
+
+def test_a_location_counts_as_verified_when_all_vaults_there_are() -> None:
+    done = (run(SLOT, round="20261123t030000z"),)
+    later = (run(SLOT + timedelta(minutes=5), round="20261123t030000z", level=3),)
+    others = beside(asked(), log(point(B), runs=later), log(point(B), runs=later))
+    read, checking = look(asked(), log(point(A), runs=done), log(point(A), runs=done), beside=others)
+    assert checking.tasks == ()
+    told = judge_verified(read, read.status.conditions, checking.places, checking.due, {}, NOW)
+    assert [(line.location, line.points, line.at, line.level) for line in told.results] == [
+        ("frankfurt", 2, SLOT, 2), ("oregon", 2, SLOT, 2),
+    ]  # fmt: skip
+    found = find_condition(told.conditions, VERIFIED)
+    assert found is not None
+    assert found.status == "True"
+
+
+def test_a_vault_that_no_job_can_open_is_told_by_its_home() -> None:
+    safe = [{"name": "safe", "recipient": {"publicKey": "recouprecipient1" + "a" * 58}}]
+    _, checking = look(asked(), log(point(A)), log(point(A)), beside=beside(asked(), log(point(B)), log(point(B)), keys=safe))
+    assert isinstance(checking.due, Refusal)
+    assert checking.due.reason == "KeyUnavailable"
+    assert "oregon" in checking.due.message
 
 
 def rounds(checking: Checking) -> list[tuple[str, str, str]]:

@@ -15,6 +15,7 @@ from recoup.plan.objects.pod import REPORT, PodParts, build_pod_template, secret
 from recoup.plan.observed import Surroundings
 
 _KEYS = "/recoup/maintenance"
+_BESIDE = "/recoup/beside"
 _COUNTS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 
 
@@ -42,14 +43,19 @@ def prune_arguments() -> list[str]:
 
 def build_retention_job(
     around: Surroundings, location: BackupLocationSpec, vault: str, arguments: Sequence[str], *, name: str, labels: dict[str, str],
-    deletes: bool = False,
+    deletes: bool = False, beside: Sequence[str] = (),
 ) -> Object:  # fmt: skip
-    """One of the above. `deletes`: with the credentials that may."""
+    """One of the above. `deletes`: with the credentials that may. `beside`: vaults there whose points of the policy count as well."""
     own = location.s3.maintenance_credentials_secret_ref if deletes else None
     volumes, mounts, annotations = store_parts(location, {}, credentials=own.name if own else None)
     volumes.append(secret_volume("maintenance", maintenance_secret(vault)))
     mounts.append({"name": "maintenance", "mountPath": _KEYS, "readOnly": True})
     command, *rest = arguments
+    for number, other in enumerate(beside):
+        name_of, path = f"beside-{number}", f"{_BESIDE}-{number}"
+        volumes.append(secret_volume(name_of, maintenance_secret(other)))
+        mounts.append({"name": name_of, "mountPath": path, "readOnly": True})
+        rest += ["--beside", path]
     parts = PodParts(
         arguments=[command, *store_arguments(location), "--maintenance-keys", _KEYS, "--report", REPORT, *rest],
         volumes=volumes,
