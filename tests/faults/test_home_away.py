@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from recoup.controller.resources import JOB, PVC, RESTORE, SNAPSHOT, VOLUME_SNAPSHOT, VOLUME_SNAPSHOT_CONTENT, Key
+from recoup.plan import retention
 from tests.faults.driver import condition, killed_at, shop
 from tests.faults.test_crash_prefix_policy import POLICY_KEY, WholeController
 from tests.faults.two_places import TwoPlaces, TwoPlacesView
@@ -37,11 +38,12 @@ class BothController(WholeController):
 class Story:
     """A world with two locations, and when what happens in it."""
 
-    def __init__(self, *, movers_cut: bool = False) -> None:
+    def __init__(self, *, movers_cut: bool = False, **more: Any) -> None:
         spec = {
             "schedule": {"cron": "0 * * * *", "runOnCreate": True},
             "locations": [{"name": "frankfurt"}, {"name": "oregon"}],
             "failover": {"after": "2h"},
+            **more,
         }
         self.world = shop("data-0", policy=spec)
         self.world.delete(self.world.get(SNAPSHOT, "shop", "before-upgrade"))
@@ -148,6 +150,37 @@ def test_two_controllers_at_once_end_the_same(calm: tuple[Story, dict[str, Any],
     story = Story()
     story.tell(story.controller(), story.controller())
     assert story.end() == calm[1]
+
+
+LAST_THREE = {"retention": {"last": 3, "editGrace": "1h"}}
+
+
+def told_with_rules(stop_before: int | None = None) -> dict[str, Any]:
+    story = Story(**LAST_THREE)
+    if stop_before is not None:
+        assert killed_at(story.world, stop_before, lambda: story.tell(story.controller()))
+    story.tell(story.controller())
+    return story.end()
+
+
+def test_retention_counts_the_points_of_both_vaults_as_one_policys() -> None:
+    """The newest three of six, of which two were stored while the home was away: not three of each vault."""
+    calm = told_with_rules()
+    assert sorted(calm["runs"]) == ["1700", "1800", "1900"], "the objects of what was let go of everywhere are gone"
+    assert calm["runs"]["1700"][0] == "oregon"
+    assert calm["logs"] == {
+        (name, home): kept for name in ("frankfurt", "oregon") for home, kept in (("frankfurt", ["1800", "1900"]), ("oregon", ["1700"]))
+    }
+    assert (calm["left"], calm["policy"]) == ([], [("AtHome", "True"), ("Ready", "True"), ("Replicated", "True")])
+    for write in (60, 140, 190, 230):
+        assert told_with_rules(write) == calm, f"stopped before write {write}"
+
+
+def test_vaults_that_count_each_for_itself_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rule that makes them one, switched off: the decision is made without what is beside."""
+    judge = retention._judge_points  # what is switched off
+    monkeypatch.setattr(retention, "_judge_points", lambda catalogues, *rest: judge(catalogues[:1], *rest))
+    assert sorted(told_with_rules()["runs"]) != ["1700", "1800", "1900"]
 
 
 def test_while_a_location_is_cut_off_at_most_one_job_fails_there() -> None:

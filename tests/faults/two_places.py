@@ -13,6 +13,7 @@ from recoup.controller.resources import JOB, LOCATION, SECRET
 from recoup.errors import RecoupError, Retryable
 from recoup.plan.objects.identity import VAULT
 from recoup.plan.observed import Catalogue, Point
+from recoup.retention import Candidate, Rules, decide
 from tests.faults.driver import NAMESPACE_UID, BucketView, a_location
 from tests.faults.world import Object, World, commit, work
 
@@ -33,6 +34,8 @@ class TwoPlaces:
     cut: bool = False
     movers_cut: bool = False
     slow: bool = False
+    forgotten: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    """Manifests that were let go of, by location and vault."""
     failed: list[str] = field(default_factory=list)
     """Names of Jobs that ended badly."""
 
@@ -62,14 +65,31 @@ class TwoPlaces:
                 vault = arguments[arguments.index("--vault") + 1]
                 for point in self.logs.get((places[0], vault), []):
                     self._append(places[1], vault, point)
+            case "forget":
+                self._forget(places[0], arguments, pod)
             case "keys-job":
                 self._make_keys(world, places[0], arguments[arguments.index("--vault") + 1])
             case _:
                 return work(world, job, pod)
         return {"exitCode": 0, "message": json.dumps({"version": 1, "outcome": "Succeeded"})}
 
+    def _forget(self, name: str, arguments: list[str], pod: Object) -> None:
+        """As the command does it: by the rules, from the logs of the vaults whose maintenance keys it holds, and only in the first one."""
+        secrets = [volume["secret"]["secretName"] for volume in pod["spec"]["volumes"] if "secret" in volume]
+        own, *beside = [secret.removeprefix("maintenance-") for secret in secrets if secret.startswith("maintenance-")]
+        assert len(beside) == arguments.count("--beside")
+        known = [(vault, point) for vault in (own, *beside) for point in self.logs[name, vault]]
+        candidates = [Candidate(point.manifest, point.taken_at, point.order) for _, point in known]
+        rules = Rules(last=int(arguments[arguments.index("--last") + 1]))
+        gone = {one.id for one in decide(candidates, rules) if not one.keep}
+        mine = {point.manifest for vault, point in known if vault == own} & gone
+        self.logs[name, own] = [point for point in self.logs[name, own] if point.manifest not in mine]
+        self.forgotten.setdefault((name, own), set()).update(mine)
+
     def _append(self, name: str, vault: str, point: Point) -> None:
         log = self.logs.setdefault((name, vault), [])
+        if point.manifest in self.forgotten.get((name, vault), ()):
+            return
         if all(known.manifest != point.manifest for known in log):
             log.append(point)
 
@@ -106,8 +126,8 @@ class TwoPlacesView(BucketView):
             self._answer(name)
         if (name, vault) not in self.places.logs:
             raise RecoupError("the log is empty", reason="NoVault")
-        points = tuple(self.places.logs[name, vault])
-        self.held[name, vault] = Catalogue(vault=vault, fingerprint=f"fingerprint of {vault}", points=points)
+        points, forgotten = tuple(self.places.logs[name, vault]), frozenset(self.places.forgotten.get((name, vault), ()))
+        self.held[name, vault] = Catalogue(vault=vault, fingerprint=f"fingerprint of {vault}", points=points, forgotten=forgotten)
         return self.held[name, vault]
 
     def has_maintenance(self, vault: str) -> bool:

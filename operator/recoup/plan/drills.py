@@ -1,8 +1,7 @@
 """Which drill of a policy is due, and of what: volume and location take turns, and so do the recovery points.
 
 The pair of volume and place (a vault at a location) whose last drill is the longest ago comes next; which of its points is chosen follows
-from the slot. A
-slot is done when the log of some location has evidence of it. What drills say is told in drilled.py.
+from the slot. A slot is done when the log of some location has evidence of it. What drills say is told in drilled.py.
 """
 
 from collections.abc import Sequence

@@ -114,12 +114,28 @@ def test_the_maintenance_role_alone_forgets_pins_and_prunes(bench: Bench, tmp_pa
         ("--within", "soon"),
         ("--last", "1", "--time-zone", "Nowhere/Atall"),
         ("--last", "1", "--policy-generation", "3"),
+        ("--last", "1", "--beside", "."),
     ],
-    ids=["no rule", "rule and id", "negative", "no time", "no zone", "generation of no policy"],
+    ids=["no rule", "rule and id", "negative", "no time", "no zone", "generation of no policy", "beside whose policy"],
 )
 def test_what_is_not_clear_forgets_nothing(bench: Bench, arguments: tuple[str, ...]) -> None:
     assert bench.fails("forget", *arguments)[0] == 2
     assert bench.points() == bench.ids
+
+
+def test_a_vault_that_counts_as_well_has_to_be_there(bench: Bench, tmp_path: Path) -> None:
+    """Its keys open it, and the forgetting goes on; if the location does not hold it, nothing is forgotten."""
+    held, other = tmp_path / "held", tmp_path / "other"
+    held.mkdir()
+    other.mkdir()
+    key = tmp_path / "a.key"
+    elsewhere = ["--location", f"file://{tmp_path / 'elsewhere'}", "--key-file", str(key)]
+    assert run(["init", *elsewhere]) == 0
+    unlock(FileStore(str(tmp_path / "elsewhere")), [key]).maintenance.save(other)
+    unlock(FileStore(str(bench.location)), [key]).maintenance.save(held)
+    code, error = bench.fails("forget", "--last", "1", "--policy", "uid", "--beside", str(other))
+    assert (code != 0, "[NoVault]" in error) == (True, True), error
+    assert bench.json("forget", "--last", "1", "--policy", "uid", "--beside", str(held))["forgotten"] == 0
 
 
 def test_filters_choose_lineages(bench: Bench) -> None:

@@ -56,6 +56,19 @@ def test_a_point_says_what_keeps_it(number: int, subject: Object | None, expecte
     assert told(rest(rested(number), points(DAILY), subject), "keptBy") == expected
 
 
+def test_points_of_another_vault_of_the_policy_count() -> None:
+    """The home was away: with the two newer points that were stored elsewhere, the newest one here is the third."""
+    newer = tuple(point(30 + number, NOW + timedelta(hours=number)) for number in range(2))
+    beside = {"frankfurt": (Catalogue(vault="cd" * 16, points=newer),)}
+    for count, expected in ((2, None), (3, ["last"])):
+        subject = in_force(last=count)
+        look_at = SnapshotObserved(
+            snapshot=rested(19), around=AROUND, policy=subject, locations={"frankfurt": location()},
+            catalogues={"frankfurt": Catalogue(vault=VAULT, points=points(DAILY))}, beside=beside,
+        )  # fmt: skip
+        assert told(plan_snapshot(look_at, NOW), "keptBy") == expected
+
+
 def test_a_point_that_an_edit_lets_go_of_says_from_when_on() -> None:
     edited = look(ruled(look(in_force(last=20), points(DAILY)), last=18, editGrace="2h"), points(DAILY))
     subject = ruled(edited, last=18, editGrace="2h")

@@ -90,6 +90,7 @@ def test_a_forget_job_carries_the_rules_and_the_generation_and_no_list_of_points
 
 
 OTHER = "cd" * 16
+NOTHING = ApiFailure(reason="NoVault", message="nothing of it is there", at=NOW)
 
 
 def both_vaults(subject: Object, first: tuple[Point, ...], second: tuple[Point, ...], **more: Any) -> Plan:
@@ -145,7 +146,7 @@ def test_the_points_of_both_vaults_are_one_policys() -> None:
     "missing",
     [
         pytest.param({"maintenance_ready": False}, id="its keys are not handed out"),
-        pytest.param({"catalogues": {}, "catalogue_failures": {"frankfurt": ApiFailure(reason="NoVault", message="none", at=NOW)}}, id="not copied"),
+        pytest.param({"catalogues": {}, "catalogue_failures": {"frankfurt": NOTHING}}, id="not copied there yet"),
     ],
 )  # fmt: skip
 def test_a_vault_that_cannot_be_counted_makes_more_stay(missing: dict[str, Any]) -> None:
