@@ -15,8 +15,15 @@ BEGIN = datetime(2026, 11, 23, tzinfo=UTC)
 def point(hour: int, *, policy: str = "shop", volume: str = "data-0") -> Point:
     at = BEGIN + timedelta(hours=hour)
     return Point(
-        id=f"{hour:064x}", session="s", seq=hour, generation=1, policy_uid=policy, slot=f"{at:%Y-%m-%dT%H:%M:%SZ}", pvc_uid=volume, record=None
-    )  # fmt: skip
+        id=f"{hour:064x}",
+        session="s",
+        seq=hour,
+        generation=1,
+        policy_uid=policy,
+        slot=f"{at:%Y-%m-%dT%H:%M:%SZ}",
+        pvc_uid=volume,
+        record=None,
+    )
 
 
 def vault(number: int) -> Facts:
