@@ -71,6 +71,9 @@ class BucketView:
         self.held[name, vault] = Catalogue(vault=vault, fingerprint="f" * 64, points=tuple(points))
         return self.held[name, vault]
 
+    def known(self, location: Object, vault: str) -> Catalogue | None:
+        return self.held.get((location["metadata"]["name"], vault))
+
     def known_at(self, location: str, vault: str) -> Catalogue | None:
         return self.held.get((location, vault))
 

@@ -14,14 +14,16 @@ from recoup.controller.gather_restore import RestoreReconciler
 from recoup.controller.gather_snapshot import SnapshotReconciler
 from recoup.controller.gather_views import RunsAndViews, Views
 from recoup.controller.ledger import FailureLedger
-from recoup.controller.resources import LOCATION, RESTORE, SECRET, SNAPSHOT, Key
+from recoup.controller.resources import LOCATION, NAMESPACE, RESTORE, SECRET, SNAPSHOT, Key
 from recoup.controller.worker import Reconciler
 from recoup.errors import Retryable
 from recoup.plan.observed import Catalogue, ClaimRecord, Point
+from recoup.plan.views import is_foreign
 from tests.faults.driver import (
     BucketView,
     Controller,
     a_location,
+    backed_up,
     condition,
     content_of,
     incident,
@@ -48,6 +50,17 @@ class Place(BucketView):
 
     def known(self, location: Object, vault: str) -> Catalogue | None:  # noqa: ARG002  # one bucket
         return None
+
+
+@dataclass
+class Own(BucketView):
+    """A location of this cluster, whose catalogue was read a moment ago."""
+
+    def look(self, location: Object, *, max_age: float = 0.0) -> str | None:  # noqa: ARG002  # always fresh
+        return "repo-1"
+
+    def known(self, location: Object, vault: str) -> Catalogue | None:
+        return self.read(location, vault)
 
 
 class Whole(Controller):
@@ -227,6 +240,26 @@ def test_a_namespace_of_the_same_name_gets_nothing_without_the_platform_teams_wo
     incident(world, source={"location": "frankfurt", "namespace": {"name": "shop"}, "policy": "shop"})
     start(world).look(Key("RestoreRequest", "shop", "incident"))
     assert condition(restore_status(world), "Ready")["reason"] == "NotGranted"
+
+
+def test_the_object_of_a_namespaces_own_point_comes_back_under_its_name_and_counts_for_its_policy() -> None:
+    world = backed_up("data-0")
+    controller = Whole(world, Own(world))
+    world.delete(world.get(SNAPSHOT, "shop", "before-upgrade"))
+    controller.settle()
+    (back,) = views(world)
+    assert (back["metadata"]["name"], reason(back)) == ("before-upgrade", "RecoveryPointStored")
+    assert "only to be restored" not in condition(back["status"], "Ready")["message"]
+    assert is_foreign(back, world.get(NAMESPACE, None, "shop")) is False
+    incident(world, volumes=[{"source": "data-0", "target": {"name": "copy"}}])
+    controller.settle(200)
+    assert content_of(world, "copy") == "content of data-0"
+    reborn = world.get(NAMESPACE, None, "shop")
+    reborn["metadata"]["uid"] = "uid-of-a-later-shop"
+    world.kube.put(NAMESPACE, reborn)
+    world.delete(world.get(SNAPSHOT, "shop", "before-upgrade"))
+    controller.settle()
+    assert views(world) == [], "a later namespace of the name gets nothing of it"
 
 
 def test_where_several_namespaces_had_the_name_the_uid_has_to_be_said() -> None:

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from msgspec import structs
 
-from recoup.api.backuplocation import BackupLocation
+from recoup.api.backuplocation import BackupLocation, Vault
 from recoup.api.backupsnapshot import BackupSnapshot
 from recoup.api.labels import MANAGED_BY, MANAGER, ORIGIN_VAULT, OWNER_UID
 from recoup.api.objects import decode
@@ -20,11 +20,11 @@ from recoup.controller.catalogues import Catalogues
 from recoup.controller.gather import Reader
 from recoup.controller.gather_snapshot import SnapshotReconciler, read_catalogue
 from recoup.controller.kube import Object
-from recoup.controller.resources import LOCATION, SNAPSHOT
+from recoup.controller.resources import LOCATION, NAMESPACE, SNAPSHOT
 from recoup.plan.access import Namespace, Refusal, adopted_vaults, ambiguous_adoptions
 from recoup.plan.actions import Plan
 from recoup.plan.observed import Catalogue, SnapshotObserved
-from recoup.plan.recovered_points import RecordedRun, group_runs
+from recoup.plan.recovered_points import UNKNOWN_POLICY, RecordedRun, group_runs
 from recoup.plan.views import READ_EVERY, Listed, Present, ViewObserved, ViewsObserved, is_view, origin_vault, plan_view
 
 FROM_MEMORY = 600.0
@@ -63,11 +63,18 @@ class Views:
         location = decode(BackupLocation, obj)
         listed: list[Listed] = []
         unread: set[tuple[str, str]] = set()
-        names = sorted({adoption.to.namespace for adoption in location.spec.adopt})
-        alive = [found for name in names if (found := reader.namespace(name)) and not found["metadata"].get("deletionTimestamp")]
-        readers = [_as_reader(found) for found in alive]
+        alive = _alive(reader, location)
+        readers = [alive[name] for name in sorted({adoption.to.namespace for adoption in location.spec.adopt}) if name in alive]
+        own = [(vault.namespace, vault) for vault in location.status.vaults if _is_own(vault, alive)]
         wanted = [(one.name, vault) for one in readers for vault in adopted_vaults(location, one)]
-        present = self._present(reader, location, {name for name, _ in wanted})
+        present = self._present(reader, location, {name for name, _ in (*wanted, *own)})
+        for name, vault in own:
+            known = self._catalogues.known(obj, vault.id)  # nothing is read for what is hardly ever missing
+            if known is None:
+                unread.add((name, vault.id))
+                continue
+            runs = {run.id: run for run in self._runs(obj, known).values() if run.name and run.policy != UNKNOWN_POLICY}
+            listed.append(Listed(namespace=name, vault=vault, runs=runs, foreign=False))
         for name, vault in wanted:
             catalogue, _ = read_catalogue(self._catalogues, obj, vault.id, now, max_age=READ_EVERY / 2)
             if catalogue is None or catalogue.fingerprint != vault.fingerprint:
@@ -97,6 +104,20 @@ class Views:
             if known is None or known[0] is not catalogue:
                 known = self._grouped[key] = (catalogue, group_runs(catalogue.points))
         return known[1]
+
+
+def _alive(reader: Reader, location: BackupLocation) -> dict[str, Namespace]:
+    """The namespaces that are there and stay, by name; none are asked for where none can be concerned."""
+    if not location.status.vaults:
+        return {}
+    found = (item for item in reader.kube.list(NAMESPACE) if not item["metadata"].get("deletionTimestamp"))
+    return {item["metadata"]["name"]: _as_reader(item) for item in found}
+
+
+def _is_own(vault: Vault, alive: Mapping[str, Namespace]) -> bool:
+    """The vault of a namespace as it is now, at its home."""
+    namespace = alive.get(vault.namespace)
+    return namespace is not None and namespace.uid == vault.namespace_uid and not vault.replica
 
 
 def _as_reader(namespace: Object) -> Namespace:

@@ -171,9 +171,9 @@ class Router:
 
     def _tell_location(self, body: Body) -> None:
         """What was deleted may only have been a view of a recovery point that the location still has."""
-        origin = (body.get("spec") or {}).get("origin") or {}
-        if origin:
-            self._changed(Key(LOCATION.kind, "", origin["location"]), AFTER_DELETION)
+        location = ((body.get("spec") or {}).get("origin") or body.get("status") or {}).get("location")
+        if location:
+            self._changed(Key(LOCATION.kind, "", location), AFTER_DELETION)
 
     def child_event(self, kind: str, event: str | None, body: Body) -> None:
         """Only what a decision can rest on is news. A new child is none: we made it ourselves (a list after a lost watch has no type)."""

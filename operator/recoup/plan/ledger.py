@@ -13,6 +13,7 @@ from msgspec import Struct, structs
 from recoup.api.backuppolicy import MAX_RUNS, BackupPolicyStatus, Run, RunResult
 from recoup.api.backupsnapshot import BackupSnapshot, Trigger
 from recoup.api.durations import to_duration
+from recoup.api.names import snapshot_name
 from recoup.plan.access import Refusal
 from recoup.plan.schedule import Slots, latest_slot, slots_between
 
@@ -178,6 +179,14 @@ def _ran(timetable: Timetable, snapshots: tuple[BackupSnapshot, ...]) -> list[Ru
     entries = []
     for snapshot in snapshots:
         slot, made = snapshot.spec.slot, snapshot.metadata.creation_timestamp
+        held = snapshot.status.taken_at
+        if (
+            snapshot.spec.origin is not None
+            and held is not None
+            and snapshot.metadata.name == snapshot_name(snapshot.spec.policy_ref.name, held)
+        ):
+            # Its object was lost and came back from the log, which does not say how late it was.
+            entries.append(ran(held, snapshot.metadata.name, timedelta()))
         if snapshot.spec.trigger is not Trigger.MANUAL and slot is not None and made is not None:
             entries.append(ran(slot, snapshot.metadata.name, made - timetable.starts(slot)))
     return entries

@@ -93,8 +93,9 @@ def plan_policy(observed: PolicyObserved, now: datetime) -> Plan:
 
 
 def is_finished(snapshot: BackupSnapshot) -> bool:
-    """The run has ended, well or not. One that is being deleted counts: nothing more will come of it."""
-    return snapshot.status.completed_at is not None or snapshot.metadata.deletion_timestamp is not None
+    """The run has ended, well or not. One that is being deleted counts: nothing more will come of it; and so does what came back."""
+    over = snapshot.status.completed_at is not None or snapshot.spec.origin is not None
+    return over or snapshot.metadata.deletion_timestamp is not None
 
 
 def _is_held(snapshot: BackupSnapshot, policy: BackupPolicy, home: Home) -> bool:

@@ -61,7 +61,8 @@ def newest_points(
 def next_point(policy: BackupPolicy, snapshots: tuple[BackupSnapshot, ...], ledger: Ledger, now: datetime) -> Expected:
     """When the run that is under way, or else the next slot, will have stored its volumes, if it takes as long as the last one did."""
     lasts = _last_duration(snapshots)
-    running = [snapshot for snapshot in snapshots if snapshot.status.completed_at is None and snapshot.metadata.deletion_timestamp is None]
+    open_runs = [snapshot for snapshot in snapshots if snapshot.status.completed_at is None and snapshot.spec.origin is None]
+    running = [snapshot for snapshot in open_runs if snapshot.metadata.deletion_timestamp is None]
     if running:
         first = min(running, key=lambda snapshot: snapshot.status.started_at or now)
         return Expected((first.status.started_at or now) + lasts, f"the run of BackupSnapshot {first.metadata.name} is expected to end")
