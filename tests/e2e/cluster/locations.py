@@ -74,13 +74,14 @@ class Place:
 
     def points(self, namespace: str, server: S3Server | None = None) -> list[Object]:
         """What the log in the bucket says, read by the command line with the key file; of all vaults that the name ever had."""
-        return [point for vault in self.vaults(namespace) for point in self._points_of(vault, server or self.bucket.server)]
+        return [point for vault in self.vaults(namespace) for point in self.points_of(vault, server or self.bucket.server)]
 
     def vaults(self, namespace: str) -> list[str]:
         """Ids of the vaults that the location's status names for a namespace, also for one that is gone."""
         return [vault["id"] for vault in self.get()["status"].get("vaults", ()) if vault["namespace"] == namespace]
 
-    def _points_of(self, vault: str, server: S3Server) -> list[Object]:
+    def points_of(self, vault: str, server: S3Server) -> list[Object]:
+        """The same of one vault."""
         url = f"s3://{self.bucket.name}/{self.prefix}"
         done = subprocess.run(
             [

@@ -20,6 +20,7 @@ from tests.e2e.cluster.world import Team, condition_missing
 
 pytestmark = [pytest.mark.cluster, pytest.mark.long, pytest.mark.timeout(1200)]
 
+KEEP = {"last": 4, "editGrace": "1h"}
 SUMS = "cd {0} && find . -type f | sort | xargs sha256sum"
 SLOW = "128Ki"
 """Bytes a second: the mover works for longer than the controller holds on to credentials that it has read."""
@@ -44,6 +45,33 @@ def is_home(team: Team, name: str) -> str | None:
     return None if seen == name else f"home is {seen}: {team.condition(POLICY, 'policy', 'AtHome')}"
 
 
+def let_go(team: Team, places: tuple[Place, Place], names: list[str]) -> None:
+    """Four are kept of all that both vaults have: with each new one at home the oldest goes, wherever it was stored."""
+    kept = names
+    for number in (1, 2, 3):
+        made = f"last-{number}"
+        team.snapshot(made)
+        team.wait_ready(SNAPSHOT, made)
+        kept = [*kept[1:], made]
+        for place in places:
+            held = f"{place.name} holds {', '.join(kept)} and no other"
+            wait_until(held, lambda place=place, kept=kept: same(kept, stored_at(place, places, team)), 420)  # type: ignore[misc]
+    wait_until("the objects went as well", lambda: same(kept, [item["metadata"]["name"] for item in team.kube.list(SNAPSHOT, team.name)]))
+
+
+def stored_at(place: Place, homes: tuple[Place, Place], team: Team) -> list[str]:
+    """Of both vaults of the team, each of which opens with the key of its home."""
+    found: list[str] = []
+    for home in homes:
+        there: Any = Place(place.kube, place.name, place.bucket, place.prefix, home.key, home.recovery)
+        found += [point["snapshot"] for vault in home.vaults(team.name) for point in there.points_of(vault, place.bucket.server)]
+    return found
+
+
+def same(wanted: list[str], found: list[str]) -> str | None:
+    return None if sorted(wanted) == sorted(found) else str(sorted(found))
+
+
 def test_the_policy_goes_on_elsewhere_while_a_mover_behind_the_cut_commits_and_comes_back(product: Product) -> None:
     with ExitStack() as stack:
         near = stack.enter_context(minio(network=True))
@@ -54,7 +82,7 @@ def test_the_policy_goes_on_elsewhere_while_a_mover_behind_the_cut_commits_and_c
         sums = {"first": team.run("write", "echo first > /data/file; " + SUMS.format("/data"), data="/data")}
         home.wait_ready()
         other.wait_ready()
-        team.policy(locations=[{"name": home.name}, {"name": other.name}], failover={"after": "1m"})
+        team.policy(locations=[{"name": home.name}, {"name": other.name}], failover={"after": "1m"}, retention=KEEP)
         team.snapshot("first")
         team.wait_ready(SNAPSHOT, "first")
 
@@ -97,6 +125,7 @@ def test_the_policy_goes_on_elsewhere_while_a_mover_behind_the_cut_commits_and_c
                 assert team.wait_ready(RESTORE, made)["status"]["plan"]["readFrom"] == place.name
                 target = {f"copy-{number}-{place.name}": "/copy"}
                 assert team.run(f"compare-{made}", SUMS.format("/copy"), **target) == wanted
+        let_go(team, (home, other), list(sums))
         team.restore("newest", {"policyRef": {"name": "policy"}}, data="newest")
-        assert team.wait_ready(RESTORE, "newest")["status"]["plan"]["snapshot"] == "after"
+        assert team.wait_ready(RESTORE, "newest")["status"]["plan"]["snapshot"] == "last-3"
         team.wait_clean()
