@@ -107,7 +107,7 @@ class Reader:
         """The BackupSnapshots that name this policy, by whomever they were made."""
         return tuple(self.kube.list(SNAPSHOT, namespace, fields=f"{POLICY_NAME}={policy}"))
 
-    def listed(self, resource: Resource, namespace: str | None, name: str) -> Object | None:
+    def listed(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """As `optional`, but absence is taken from the cache too: for what decides nothing that can't be undone."""
         return next(iter(self.kube.list(resource, namespace, fields=f"{NAME}={name}")), None)
 

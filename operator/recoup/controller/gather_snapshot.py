@@ -127,7 +127,7 @@ class SnapshotReconciler:
         namespace = reader.namespace(obj["metadata"]["namespace"]) if len(names) > 1 else None
         if namespace is None:
             return {}
-        others = {own_vault(reader.listed(LOCATION, None, name), namespace) for name in names} - {vault, None}
+        others = {own_vault(reader.optional(LOCATION, None, name), namespace) for name in names} - {vault, None}
         held = {name: [self._catalogues.known_at(name, other) for other in sorted(filter(None, others))] for name in names}
         return {name: tuple(found for found in catalogues if found is not None) for name, catalogues in held.items()}
 

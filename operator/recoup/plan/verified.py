@@ -136,12 +136,19 @@ def _verdict(
         trouble = _trouble(policy, place, due, states)
         if trouble is not None:
             return (False, *trouble)
-    told = {result.location for result in results}
+    told = {result.location for result in results} - _never_looked_at(places)
     missing = [named.name for named in policy.spec.locations if named.name not in told]
     if missing or not results:
         when = f"; the next slot begins at {due.next:%Y-%m-%dT%H:%M:%SZ}" if due.next else ""
         return None, "NotVerifiedYet", f"not verified yet: {', '.join(missing)}{when}"
     return True, "Verified", "; ".join(f"{one.location} at level {one.level}, {one.at:%Y-%m-%dT%H:%M:%SZ}" for one in results)
+
+
+def _never_looked_at(places: Sequence[Place]) -> set[str]:
+    """Locations where one of several vaults with recovery points was not verified yet."""
+    names = [place.name for place in places]
+    several = [place for place in places if names.count(place.name) > 1 and place.catalogue is not None and place.points]
+    return {place.name for place in several if _result(place) is None}
 
 
 def _trouble(policy: BackupPolicy, place: Place, due: Due, states: Mapping[TaskKey, TaskState]) -> tuple[str, str] | None:
