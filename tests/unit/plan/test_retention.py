@@ -100,7 +100,8 @@ def both_vaults(subject: Object, first: tuple[Point, ...], second: tuple[Point, 
     locations = {"frankfurt": location(), "oregon": oregon}
     held = {name: Catalogue(vault=VAULT, points=first) for name in locations}
     other = Catalogue(vault=OTHER, points=second, garbage=Garbage(fresh=True))
-    elsewhere = VaultElsewhere(home="oregon", vault=OTHER, **{"catalogues": dict.fromkeys(locations, other)} | more)
+    defaults: dict[str, Any] = {"catalogues": dict.fromkeys(locations, other)}
+    elsewhere = VaultElsewhere(home="oregon", vault=OTHER, **defaults | more)
     subject["spec"]["locations"] = [{"name": name} for name in locations]
     return look(subject, (), locations=locations, catalogues=held, elsewhere=(elsewhere,))
 
