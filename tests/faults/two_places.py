@@ -78,7 +78,8 @@ class TwoPlaces:
         secrets = [volume["secret"]["secretName"] for volume in pod["spec"]["volumes"] if "secret" in volume]
         own, *beside = [secret.removeprefix("maintenance-") for secret in secrets if secret.startswith("maintenance-")]
         assert len(beside) == arguments.count("--beside")
-        known = [(vault, point) for vault in (own, *beside) for point in self.logs[name, vault]]
+        policy = arguments[arguments.index("--policy") + 1]
+        known = [(vault, point) for vault in (own, *beside) for point in self.logs[name, vault] if point.owner_uid == policy]
         candidates = [Candidate(point.manifest, point.taken_at, point.order) for _, point in known]
         rules = Rules(last=int(arguments[arguments.index("--last") + 1]))
         gone = {one.id for one in decide(candidates, rules) if not one.keep}

@@ -449,6 +449,8 @@ def commit(world: World, pod: Object) -> None:
             taken_at=world.now,
             policy=run["policy"],
             policy_uid=run["policyUid"],
+            owner_uid=run["policyUid"],
+            order=len(world.points),
             snapshot=run["snapshot"],
             snapshot_uid=run["snapshotUid"],
             source=ClaimRecord(**_snake(source)),
