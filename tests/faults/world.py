@@ -446,7 +446,7 @@ def commit(world: World, pod: Object) -> None:
             id=content,
             session=run["session"],
             manifest=f"manifest-of-{run['session']}",
-            taken_at=world.now,
+            taken_at=datetime.fromisoformat(run["slot"]),
             policy=run["policy"],
             policy_uid=run["policyUid"],
             owner_uid=run["policyUid"],
