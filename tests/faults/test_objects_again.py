@@ -22,7 +22,7 @@ from tests.faults.test_home_away import BothController, Story
 from tests.faults.two_places import TwoPlacesView
 
 FLAPS = 10
-LAST_THREE = {"retention": {"last": 3, "editGrace": "1h"}}
+LAST_THREE: dict[str, Any] = {"retention": {"last": 3, "editGrace": "1h"}}
 
 
 class WithViews(BothController):

@@ -59,7 +59,7 @@ def test_a_point_says_what_keeps_it(number: int, subject: Object | None, expecte
 def test_points_of_another_vault_of_the_policy_count() -> None:
     """The home was away: with the two newer points that were stored elsewhere, the newest one here is the third."""
     newer = tuple(point(30 + number, NOW + timedelta(hours=number)) for number in range(2))
-    beside = {"frankfurt": (Catalogue(vault="cd" * 16, points=newer),)}
+    beside: dict[str, tuple[Catalogue, ...]] = {"frankfurt": (Catalogue(vault="cd" * 16, points=newer),)}
     for count, expected in ((2, None), (3, ["last"])):
         subject = in_force(last=count)
         look_at = SnapshotObserved(
