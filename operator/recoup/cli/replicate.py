@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("--fingerprint", metavar="TEXT", help="Fingerprint that `recoup init` printed: copy only the vault that has it.")
 @click.option("--upload-limit", metavar="SIZE", type=ByteSize(), help="Bytes a second to send at most, as 10MB or 50Mi.")
 @click.option("--download-limit", metavar="SIZE", type=ByteSize(), help="Bytes a second to fetch at most, as 10MB or 50Mi.")
+@click.option("--add-only", is_flag=True, help="Copy new recovery points, and change nothing about those that are there already.")
 @parallelism_option
 @report_option
 @output_option
@@ -32,6 +33,7 @@ def command(
     fingerprint: str | None,
     upload_limit: int | None,
     download_limit: int | None,
+    add_only: bool,
     parallelism: int | None,
     report: str | None,
     output: str,
@@ -41,6 +43,9 @@ def command(
     Needs no key: every object is compared with the digest that is its name before it counts, and every log entry with its
     signature. Reads at the source, creates at the target, overwrites and deletes nothing. Run it again after any failure, or every
     hour: it copies what is missing. The copy can be restored from with nothing but itself and a key.
+
+    What was copied stays when it is forgotten at the source. It follows a repack there, and what is unpinned there is unpinned in the copy;
+    with --add-only, for a source that somebody else controls, it does neither.
 
     A copy counts as verified after `recoup verify --location COPY`.
 
@@ -62,7 +67,9 @@ def command(
         try:
             for vault_id, root in chosen(origin, vault, fingerprint):
                 results.append(Replicated(vault_id.hex()))
-                replicate(origin, place, vault_id, Progress(), pinned_root=root, threads=parallelism, done=results[-1])
+                replicate(
+                    origin, place, vault_id, Progress(), pinned_root=root, threads=parallelism, done=results[-1], add_only=add_only
+                )  # fmt: skip
         finally:
             _summarise(results, summary)
             _print(results, output, target.url)

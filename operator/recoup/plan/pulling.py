@@ -2,7 +2,8 @@
 
 As with a policy's replicas, what is lacking is read from the logs of both sides and nothing is remembered. There is no policy of this
 cluster to ask for these copies: the location does, for every vault at the source that another cluster made. Vaults of this cluster are
-its policies' own matter. Nothing is ever taken away from a copy because it went at the source.
+its policies' own matter. Whoever controls the source can't change what was copied: nothing is taken away from a copy because it went there,
+and nothing about a recovery point that is here follows what is done to it there.
 """
 
 from collections.abc import Iterator
@@ -132,7 +133,7 @@ def _advance(pulled: PulledVault, source: PullSource, lack: Lack | None, observe
     things = tuple(_of_vault(observed.children, pulled.vault.id))
     wanted = []
     if lack is not None and lack.round and pulled.offered is not None and source.location is not None and (things or not full):
-        wanted = [copy_task(pulled.offered, pulled.vault.namespace, source.location, observed.target, lack, observed.around)]
+        wanted = [copy_task(pulled.offered, pulled.vault.namespace, source.location, observed.target, lack, observed.around, add_only=True)]
     asked = UpkeepObserved(
         vault=pulled.vault.id,
         locations=(observed.target,),
@@ -150,7 +151,7 @@ def _lack(pulled: PulledVault, source: str) -> Lack | None:
         held = Catalogue(vault=pulled.vault.id)
     if pulled.offered is None or held is None or pulled.offered.fingerprint != pulled.vault.fingerprint:
         return None
-    return compare(pulled.offered, held, source)
+    return compare(pulled.offered, held, source, add_only=True)
 
 
 def _obstacle(source: PullSource, target: BackupLocation) -> Refusal | None:

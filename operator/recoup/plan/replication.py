@@ -16,7 +16,7 @@ from recoup.api.conditions import ConditionStatus, find_condition
 from recoup.plan.access import Refusal, check_namespace
 from recoup.plan.actions import Object
 from recoup.plan.objects.replicate_job import build_replicate_job
-from recoup.plan.observed import ApiFailure, Catalogue, Surroundings
+from recoup.plan.observed import ApiFailure, Catalogue, Point, Surroundings
 from recoup.plan.upkeep import Task
 
 REPLICATE = "replicate"
@@ -116,13 +116,16 @@ def _held(places: Places, name: str) -> Catalogue | None:
     return places.catalogues.get(name)
 
 
-def compare(offered: Catalogue, target: Catalogue, source: str) -> Lack:
-    """What the target lacks of what the location `source` offers; an empty round if there is nothing to copy."""
+def compare(offered: Catalogue, target: Catalogue, source: str, *, add_only: bool = False) -> Lack:
+    """What the target lacks of what the location `source` offers; an empty round if there is nothing to copy.
+
+    `add_only`: of the points that it has, it takes nothing but a pin that they did not have.
+    """
     missing = [point for point in offered.points if point.manifest not in target.live and point.manifest not in target.forgotten]
     changed = [
         f"{point.manifest} {point.revision}"
         for point in offered.points
-        if point.manifest in target.live and target.live[point.manifest].revision != point.revision
+        if point.manifest in target.live and _is_news(point, target.live[point.manifest], add_only=add_only)
     ]
     vault = [offered.revision] if offered.revision != target.revision else []
     facts = [*sorted(point.manifest for point in missing), *sorted(changed), *vault]
@@ -134,18 +137,24 @@ def compare(offered: Catalogue, target: Catalogue, source: str) -> Lack:
     )
 
 
+def _is_news(offered: Point, held: Point, *, add_only: bool) -> bool:
+    return offered.pinned is not None and held.pinned is None if add_only else offered.revision != held.revision
+
+
 def _task(places: Places, target: BackupLocation, lack: Lack, source: str, around: Surroundings) -> Task:
     return copy_task(places.catalogues[source], places.namespace, places.locations[source], target, lack, around)
 
 
 def copy_task(
-    offered: Catalogue, namespace: str, source: BackupLocation, target: BackupLocation, lack: Lack, around: Surroundings
+    offered: Catalogue, namespace: str, source: BackupLocation, target: BackupLocation, lack: Lack, around: Surroundings, *,
+    add_only: bool = False,
 ) -> Task:  # fmt: skip
     """The Job that copies what is lacking of a vault, which is that of `namespace`."""
 
     def build(name: str, labels: dict[str, str]) -> Object:
         return build_replicate_job(
-            around, source.spec, target.spec, name=name, labels=labels, vault=offered.vault, fingerprint=offered.fingerprint
+            around, source.spec, target.spec, name=name, labels=labels, vault=offered.vault, fingerprint=offered.fingerprint,
+            add_only=add_only,
         )  # fmt: skip
 
     turn = f"{source.metadata.name} {lack.round}"

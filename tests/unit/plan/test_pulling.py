@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
+from msgspec import structs
 
 from recoup.api.backuplocation import PULLED, BackupLocation, Pull, PullStatus, Vault
 from recoup.api.conditions import Conditions, find_condition
@@ -183,3 +184,14 @@ def test_vaults_of_this_cluster_are_its_policies_matter() -> None:
     )
     assert [one.id for one in foreign_vaults(decode(BackupLocation, seen), AROUND)] == ["t"]
     assert Pull(source="x").source == "x"
+
+
+def test_what_is_done_to_a_point_there_is_not_taken_over() -> None:
+    """Repacked or unpinned there: no Job. Pinned there: a Job, because that takes nothing away. Each adds and changes nothing."""
+    held = log("a")
+    elsewhere = structs.replace(held, points=(structs.replace(held.points[0], revision="another object set"),))
+    pinned = structs.replace(held, points=(structs.replace(held.points[0], revision="audit", pinned="audit"),))
+    assert created(look(source(pulled(elsewhere, held)))) == []
+    assert created(look(source(pulled(held, pinned)))) == []
+    [job] = created(look(source(pulled(pinned, held))))
+    assert "--add-only" in job["spec"]["template"]["spec"]["containers"][0]["args"]

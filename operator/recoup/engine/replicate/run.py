@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from msgspec import field
 
+from recoup.engine.format.names import object_name
 from recoup.engine.log.bodies import Commit, Descriptor, Heal, Init, KeyGen, Mirror, Pin, Replace, Unpin
 from recoup.engine.log.bodies import ObjectRef as LoggedObject
 from recoup.engine.log.follow import Log, LogRejected, SweptMeanwhile
 from recoup.engine.places import here
+from recoup.engine.records.objectset import MAX_SET_BYTES
 from recoup.engine.replicate.copier import Copied, Copier
 from recoup.engine.replicate.home import Offered, SourceState, TargetState
 from recoup.engine.replicate.points import PointCopier
@@ -20,7 +22,7 @@ from recoup.engine.replicate.same import check_source
 from recoup.engine.replicate.small import copy_descriptor, copy_keyrings
 from recoup.engine.stores.base import Store
 from recoup.engine.vault import ensure_location
-from recoup.errors import Invalid
+from recoup.errors import Integrity, Invalid, NotFound
 from recoup.report import Progress
 from recoup.typeinfo import build_type_info
 from recoup.value import Record
@@ -70,9 +72,11 @@ def replicate(
     pinned_root: bytes | None = None,
     threads: int | None = None,
     done: Replicated | None = None,
+    add_only: bool = False,
 ) -> Replicated:
     """Bring the vault's copy at `target` up to date with `source`, its home or another copy. `done` is filled in as it goes.
 
+    `add_only` is for a source that is not to be trusted: what was copied once stays as it is, whatever is repacked or unpinned there.
     Raises Integrity if the two do not belong together, Retryable or Denied if one cannot be reached; running again goes on. Points that
     cannot be copied are in `lost`, and the others are copied.
     """
@@ -89,7 +93,7 @@ def replicate(
         source_log.follow()
         result.fingerprint = check_source(theirs, mine, source.url, target.url).fingerprint
         result.first = not mine.initialised
-        _Run(source_log, target_log, theirs, mine, progress, result, threads).copy()
+        _Run(source_log, target_log, theirs, mine, progress, result, threads, add_only=add_only).copy()
     finally:
         result.points_here = len(target_log.state.commits)
         progress.end()
@@ -115,14 +119,18 @@ class _Run:
         progress: Progress,
         result: Replicated,
         threads: int | None,
+        *,
+        add_only: bool,
     ) -> None:
         self._source, self._target = source_log.store, target_log.store
+        self._add_only = add_only
         self._theirs, self._mine, self._log, self._result, self._progress = theirs, mine, target_log, result, progress
         self._location = mine.location_id or ensure_location(self._target)
         self._offered = {one.at: one for one in theirs.offered}
         objects = here(source_log, check=True)
         self._copier = Copier(objects, self._target, theirs.vault_id, progress, threads=threads)
-        self._points = PointCopier(objects, here(target_log, check=True), theirs, mine, self._copier, progress)
+        self._copies = here(target_log, check=True)
+        self._points = PointCopier(objects, self._copies, theirs, mine, self._copier, progress)
         result.copied = self._copier.copied
 
     def copy(self) -> None:
@@ -153,6 +161,8 @@ class _Run:
 
     def _point(self, offered: Offered) -> None:
         commit = self._theirs.commits[offered.point]
+        if self._add_only and offered.at == commit.replaced and self._stands(offered.point):
+            return  # it names other objects for the point: those that were copied are not to be given up for them
         data, entry = self._theirs.fetch(self._source, offered)
         match entry.body:
             case Commit():
@@ -163,9 +173,23 @@ class _Run:
             case Replace():
                 if offered.at == commit.replaced and offered.home_seq not in self._mine.copied:
                     self._copy_point(offered, data)
+            case Unpin() if self._add_only:
+                pass
             case Pin() | Unpin():
                 if offered.point in self._mine.commits:
                     self._append(data)
+
+    def _stands(self, point: bytes) -> bool:
+        """The point is here with a set of its own; without one, a run was killed between its COMMIT and the REPLACE that it needs."""
+        known = self._mine.commits.get(point)
+        if known is None:
+            return False
+        root = known.here(known.body.object_set)
+        try:
+            self._copies.get(object_name(self._mine.vault_id, "x", root.digest, root.incarnation), MAX_SET_BYTES)
+        except (NotFound, Integrity):
+            return False
+        return True
 
     def _copy_point(self, offered: Offered, *entries: bytes) -> None:
         """Copy the objects, append the entries. What a sweeper took meanwhile gets another incarnation."""

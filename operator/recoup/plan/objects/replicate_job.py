@@ -11,13 +11,14 @@ from recoup.plan.observed import Surroundings
 
 def build_replicate_job(
     around: Surroundings, source: BackupLocationSpec, target: BackupLocationSpec, *,
-    name: str, labels: dict[str, str], vault: str, fingerprint: str,
+    name: str, labels: dict[str, str], vault: str, fingerprint: str, add_only: bool = False,
 ) -> Object:  # fmt: skip
-    """fingerprint: of the vault as it is known here, so that nothing that somebody planted is copied."""
+    """fingerprint: of the vault as it is known here, so that nothing that somebody planted is copied. add_only: see its --help."""
     places = other_places([source, target])
     arguments = [
         "replicate", "--from", places.urls[0], "--to", places.urls[1], "--vault", vault,
         *(("--fingerprint", fingerprint) if fingerprint else ()),
+        *(("--add-only",) if add_only else ()),
         *bandwidth_arguments(upload=target.limits.upload_bandwidth, download=source.limits.download_bandwidth),
         "--report", REPORT,
     ]  # fmt: skip

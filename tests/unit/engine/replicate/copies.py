@@ -45,9 +45,12 @@ class Copies:
     def vault_id(self) -> bytes:
         return self.home.vault.identity.vault_id
 
-    def replicate(self, *, source: Store | None = None, target: Store | None = None, threads: int = 3) -> Replicated:
+    def replicate(
+        self, *, source: Store | None = None, target: Store | None = None, threads: int = 3, add_only: bool = False
+    ) -> Replicated:
         """As a new process does it: it knows nothing but the two stores."""
-        return replicate(source or self.home.store, target or self.store, self.vault_id, Progress(quiet=True), threads=threads)
+        places = source or self.home.store, target or self.store
+        return replicate(*places, self.vault_id, Progress(quiet=True), threads=threads, add_only=add_only)
 
     def log(self, store: Store | None = None) -> Log:
         return Log(store or self.store, self.vault_id, root_public=self.home.vault.identity.root_public)
