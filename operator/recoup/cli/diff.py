@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from recoup.cli.also import also_option, unlock_somewhere
 from recoup.cli.options import KeyOptions, Location, key_options, location_options, output_option
 from recoup.errors import DIFFERENT_EXIT_CODE, Usage
 
@@ -22,11 +23,19 @@ _SIGNS = {"added": "+", "removed": "-", "type": "T", "content": "M", "metadata":
     "--directory", metavar="DIR", type=click.Path(exists=True, file_okay=False), help="Compare A with this directory, instead of B."
 )
 @click.option("--path", default="", help="Only what is at and below this path (of two recovery points).")
+@also_option
 @output_option
 @click.argument("snapshot_a", metavar="A")
 @click.argument("snapshot_b", metavar="[B]", required=False)
 def command(
-    location: Location, keys: KeyOptions, directory: str | None, path: str, output: str, snapshot_a: str, snapshot_b: str | None
+    location: Location,
+    keys: KeyOptions,
+    directory: str | None,
+    path: str,
+    also: tuple[Location, ...],
+    output: str,
+    snapshot_a: str,
+    snapshot_b: str | None,
 ) -> int:
     """Say what changed from the recovery point A to B, or from A to what is in a directory now.
 
@@ -44,6 +53,7 @@ def command(
     Examples:
       recoup diff --location file:///srv/backups --key-file backup.key 5f0c 77aa
       recoup diff … 5f0c --directory /srv/data
+      recoup diff … --also 's3://offsite/backups?credentials-dir=/etc/recoup/offsite' 5f0c 77aa
     """
     from recoup.cli.entries import emit_line
     from recoup.engine.browse.diff import diff_points
@@ -55,14 +65,14 @@ def command(
         raise Usage("give a second recovery point, or --directory DIR")
     if directory is not None and path:
         raise Usage("--path is for two recovery points; with --directory everything is compared")
-    unlocked = keys.unlock(location.open())
-    old = open_point(unlocked, find_point(unlocked, snapshot_a))
     progress = Progress()
+    unlocked, store = unlock_somewhere(keys, location, also, progress.notice)
+    old = open_point(unlocked, find_point(unlocked, snapshot_a), store)
     if directory is not None:
         changes = diff_directory(old, directory, progress)
     else:
         assert snapshot_b is not None
-        changes = diff_points(old, open_point(unlocked, find_point(unlocked, snapshot_b)), path)
+        changes = diff_points(old, open_point(unlocked, find_point(unlocked, snapshot_b), store), path)
     different = False
     try:
         for change in changes:

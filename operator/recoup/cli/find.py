@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from recoup.cli.also import also_option, unlock_somewhere
 from recoup.cli.options import ByteSize, KeyOptions, Location, key_options, location_options, output_option
 from recoup.errors import Usage
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from recoup.engine.browse.find import Finder, Version, Wanted
     from recoup.engine.log.facts import Committed
     from recoup.engine.points import OpenPoint
+    from recoup.engine.stores.base import Store
     from recoup.engine.vault import Unlocked
     from recoup.report import Progress
 
@@ -30,6 +32,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 @click.option("--type", "types", type=click.Choice(list(_TYPES)), multiple=True, help="File, directory, link, pipe, socket, char, block.")
 @click.option("--size", metavar="[+-]SIZE", help="Files of at least (+), at most (-) or exactly so many bytes, as +10MB.")
 @click.option("--newer", metavar="TIME", help="Changed after it: 2026-11-22, 2026-11-22T23:00:00Z, or 2d for the last two days.")
+@also_option
 @output_option
 @click.argument("globs", nargs=-1, metavar="GLOB…")
 def command(
@@ -39,6 +42,7 @@ def command(
     types: tuple[str, ...],
     size: str | None,
     newer: str | None,
+    also: tuple[Location, ...],
     output: str,
     globs: tuple[str, ...],
 ) -> None:
@@ -52,6 +56,7 @@ def command(
       recoup find --location file:///srv/backups --key-file backup.key '*.conf'
       recoup find … 'home/anna/**' --type f --size +100MB --newer 7d
       recoup find … --snapshot 5f0c letter
+      recoup find … --also 's3://offsite/backups?credentials-dir=/etc/recoup/offsite' '*.conf'
     """
     from recoup.cli.entries import emit_line, entry_fields, entry_text
     from recoup.engine.browse.find import Finder
@@ -59,27 +64,27 @@ def command(
     from recoup.report import Progress
 
     wanted = _wanted(globs, types, size, newer)
-    unlocked = keys.unlock(location.open())
-    commits = [find_point(unlocked, one) for one in snapshots] or list(unlocked.log.state.commits.values())
     progress = Progress()
+    unlocked, store = unlock_somewhere(keys, location, also, progress.notice)
+    commits = [find_point(unlocked, one) for one in snapshots] or list(unlocked.log.state.commits.values())
     try:
-        for version in _search(Finder(wanted), unlocked, commits, progress):
+        for version in _search(Finder(wanted), unlocked, store, commits, progress):
             fields = entry_fields(version) | {"version": version.content.hex(), "points": list(version.points)}
             emit_line(fields, f"{entry_text(version)}\n    in {' '.join(point[:16] for point in version.points)}", output)
     finally:
         progress.end()
 
 
-def _search(finder: Finder, unlocked: Unlocked, commits: list[Committed], progress: Progress) -> Iterator[Version]:
+def _search(finder: Finder, unlocked: Unlocked, store: Store, commits: list[Committed], progress: Progress) -> Iterator[Version]:
     from recoup.engine.points import open_point
 
     if len(commits) == 1:
-        return finder.in_point(open_point(unlocked, commits[0]))
+        return finder.in_point(open_point(unlocked, commits[0], store))
     progress.start("searching", files_total=len(commits))
 
     def opened() -> Iterator[OpenPoint]:
         for commit in commits:
-            yield open_point(unlocked, commit)
+            yield open_point(unlocked, commit, store)
             progress.advance(files=1)
 
     return finder.in_points(opened())

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from recoup.cli.also import also_option, unlock_somewhere
 from recoup.cli.options import KeyOptions, Location, key_options, location_options, output_option
 
 if TYPE_CHECKING:
@@ -22,11 +23,20 @@ if TYPE_CHECKING:
 @click.option("--long/--short", "long", default=True, show_default=True, help="With type, mode, owner, size and time, or paths alone.")
 @click.option("--recursive/--no-recursive", default=True, show_default=True, help="Everything below, or one directory.")
 @click.option("--errors", "show_errors", is_flag=True, help="List the source files that could not be taken, instead.")
+@also_option
 @output_option
 @click.argument("snapshot")
 @click.argument("path", required=False, default="")
 def command(
-    location: Location, keys: KeyOptions, snapshot: str, path: str, long: bool, recursive: bool, show_errors: bool, output: str
+    location: Location,
+    keys: KeyOptions,
+    snapshot: str,
+    path: str,
+    long: bool,
+    recursive: bool,
+    show_errors: bool,
+    also: tuple[Location, ...],
+    output: str,
 ) -> None:
     """List what the recovery point SNAPSHOT holds, or what is at and below PATH in it.
 
@@ -36,12 +46,14 @@ def command(
     Examples:
       recoup ls --location file:///srv/backups --key-file backup.key 5f0c home/anna
       recoup ls … --short --no-recursive 5f0c
+      recoup ls … --also 's3://offsite/backups?credentials-dir=/etc/recoup/offsite' 5f0c
     """
     from recoup.cli.entries import emit_line, entry_text, path_text
     from recoup.engine.points import find_point, open_point
+    from recoup.report import Progress
 
-    unlocked = keys.unlock(location.open())
-    point = open_point(unlocked, find_point(unlocked, snapshot))
+    unlocked, store = unlock_somewhere(keys, location, also, Progress().notice)
+    point = open_point(unlocked, find_point(unlocked, snapshot), store)
     if show_errors:
         _errors(point.manifest, output)
         return

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from recoup.cli.also import also_option, unlock_somewhere
 from recoup.cli.options import KeyOptions, Location, key_options, location_options, output_option
 
 if TYPE_CHECKING:
@@ -16,27 +17,29 @@ if TYPE_CHECKING:
 @click.command()
 @location_options
 @key_options
+@also_option
 @output_option
-def command(location: Location, keys: KeyOptions, output: str) -> None:
+def command(location: Location, keys: KeyOptions, also: tuple[Location, ...], output: str) -> None:
     """Say how much each recovery point takes: what only it needs, and what it shares with others.
 
     SIZE is what the files of the point have. UNIQUE is what no other recovery point needs: forgetting that point alone, and then
     pruning, frees it. SHARED is needed by other points, too, and counts for each of them, so that the column does not add up;
-    the total counts every object once. Counted by whole stored objects.
+    the total counts every object once. Counted by whole stored objects. With --also what is missing at the location is counted as a
+    copy has it.
 
     \b
-    Example:
+    Examples:
       recoup stats --location file:///srv/backups --key-file backup.key
+      recoup stats … --also 's3://offsite/backups?credentials-dir=/etc/recoup/offsite'
     """
     from recoup.engine.browse.stats import usage
     from recoup.engine.catalogue import points_of
-    from recoup.engine.places import here
     from recoup.report import Progress
 
-    unlocked = keys.unlock(location.open())
     progress = Progress()
+    unlocked, store = unlock_somewhere(keys, location, also, progress.notice)
     try:
-        total = usage(here(unlocked.log), unlocked.identity.vault_id, list(unlocked.log.state.commits.values()), progress)
+        total = usage(store, unlocked.identity.vault_id, list(unlocked.log.state.commits.values()), progress)
     finally:
         progress.end()
     _print(total, {point.id: point for point in points_of(unlocked.log.state, unlocked.reader)}, output)
