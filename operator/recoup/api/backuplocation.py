@@ -17,6 +17,7 @@ CONFORMANT = "Conformant"
 KEY_REDUNDANT = "KeyRedundant"
 CATALOGUE_READ = "CatalogueRead"
 PULLED = "Pulled"
+RETENTION_APPLIED = "RetentionApplied"
 
 MAX_VAULTS = 2048
 """Bound of status.vaults: some 300 bytes each, in an object that may have 1.5 MiB."""
@@ -116,6 +117,20 @@ class Pull(Spec, frozen=True):
     source: str = field(name="from")
 
 
+class PullRetention(Spec, frozen=True):
+    """Which pulled recovery points stay: those that any rule keeps, and all that came less than `guard` ago. plan/pull_retention.py."""
+
+    last: int | None = None
+    hourly: int | None = None
+    daily: int | None = None
+    weekly: int | None = None
+    monthly: int | None = None
+    yearly: int | None = None
+    within: str | None = None
+    guard: str = "14d"
+    edit_grace: str = "24h"
+
+
 class BackupLocationSpec(Spec, frozen=True):
     s3: S3
     encryption: Encryption
@@ -127,6 +142,7 @@ class BackupLocationSpec(Spec, frozen=True):
     access_mode: AccessMode = AccessMode.READ_WRITE
     catalogue: CatalogueSpec | None = None
     pull: tuple[Pull, ...] = ()
+    pull_retention: PullRetention | None = None
 
     @property
     def read_only(self) -> bool:
@@ -145,7 +161,8 @@ class BackupLocationSpec(Spec, frozen=True):
 class Vault(Status, frozen=True):
     """A vault as it was first seen; its fingerprint is pinned and never replaced by what the bucket says later.
 
-    replica: the place holds a copy of a vault that has its home elsewhere. cluster: as far as the vault tells.
+    replica: the place holds a copy of a vault that has its home elsewhere. cluster: as far as the vault tells. pruned_at: when the last
+    prune Job of a pulled copy ended.
     """
 
     id: str
@@ -154,6 +171,7 @@ class Vault(Status, frozen=True):
     fingerprint: str
     cluster: str | None = None
     replica: bool = False
+    pruned_at: datetime | None = None
 
 
 class LastProbe(Status, frozen=True):
@@ -177,6 +195,15 @@ class PullStatus(Status, frozen=True):
     message: str | None = None
 
 
+class PullRetentionStatus(Status, frozen=True):
+    """rules: those that count. edited: others, which count from effective_at on; goes: recovery points that go by them then."""
+
+    rules: str | None = None
+    edited: str | None = None
+    effective_at: datetime | None = None
+    goes: int | None = None
+
+
 class BackupLocationStatus(Status, frozen=True):
     observed_generation: int | None = None
     conditions: tuple[Condition, ...] = ()
@@ -186,6 +213,7 @@ class BackupLocationStatus(Status, frozen=True):
     vaults: tuple[Vault, ...] = ()
     last_probe: LastProbe | None = None
     pulls: tuple[PullStatus, ...] = ()
+    pull_retention: PullRetentionStatus | None = None
 
 
 class BackupLocation(Struct, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -81,6 +81,12 @@ COUNT = click.IntRange(0, 100_000)
     type=click.Path(exists=True, file_okay=False),
     help="Maintenance keys of another vault at the location: its points of the same --policy count too. Several times.",
 )
+@click.option(
+    "--guard",
+    type=Period(),
+    metavar="TIME",
+    help="For copies of what somebody else controls: a point that came here less than TIME ago neither goes nor counts.",
+)
 @click.option("--explain", is_flag=True, help="Say for each point which rule keeps or drops it.")
 @click.option("--dry-run", is_flag=True, help="Decide and print, change nothing.")
 @report_option
@@ -94,6 +100,7 @@ def command(
     volumes: tuple[str, ...],
     policy_generation: int | None,
     besides: tuple[str, ...],
+    guard: timedelta | None,
     explain: bool,
     dry_run: bool,
     report: str | None,
@@ -111,6 +118,9 @@ def command(
       recoup forget --location file:///srv/backups --key-file backup.key 4f2a91c0
 
     A policy whose home was away for long has points in two vaults. With --beside those of the other one count, and only this one's go.
+
+    A copy of another cluster's vault is only as safe as the rules by which it lets go: whoever controls that cluster can fill it with new
+    points. With --guard 30d they push out nothing for 30 days.
     """  # click's mark for text that is not to be wrapped is a real backspace
     from recoup.engine.catalogue import points_of
     from recoup.engine.forget import Beside, forget, judge
@@ -120,6 +130,8 @@ def command(
 
     wanted = Rules(**rules)
     _check(wanted, ids, policies, volumes, policy_generation)
+    if guard is not None and (besides or ids or policy_generation):
+        raise Usage("--guard is for rules over one vault of another cluster: leave out ids, --beside and --policy-generation")
     if besides and not policies:
         raise Usage("--beside counts points of one policy in several vaults: give --policy")
     with reporting(report) as summary:
@@ -132,7 +144,10 @@ def command(
         if ids:
             gone = list(dict.fromkeys(find_point(vault, ident).body.manifest.hex() for ident in ids))
         else:
-            judged = judge(state, points_of(state, vault.keys), wanted, zone, policies=policies, volumes=volumes, beside=beside)
+            before = datetime.now(UTC) - guard if guard is not None else None
+            judged = judge(
+                state, points_of(state, vault.keys), wanted, zone, policies=policies, volumes=volumes, beside=beside, before=before
+            )  # fmt: skip
             gone = [one.point.id for one in judged if not one.decision.keep]
         if not dry_run:
             acting = policies[0] if policy_generation else ""

@@ -52,19 +52,23 @@ class Judged(Value, frozen=True):
 
 def judge(
     state: Facts, points: Sequence[Point], rules: Rules, zone: tzinfo, *, policies: Iterable[str] = (), volumes: Iterable[str] = (),
-    beside: Sequence[Beside] = (),
+    beside: Sequence[Beside] = (), before: datetime | None = None,
 ) -> list[Judged]:  # fmt: skip
     """Decide about the points of those lineages that the filters let through (all of them without filters), newest first in each.
 
-    `beside`: vaults whose points count, and are not decided about. What is kept with them is kept without them as well.
+    `beside`: vaults whose points count, and are not decided about. What is kept with them is kept without them as well. `before` is for
+    copies of what somebody else controls: only points that came here before that moment go or count, and no ADOPT of the home joins
+    lineages. So nothing that is done there has any effect on what is here already until `before` has passed it.
     """
     wanted_policies, wanted_volumes = set(policies), set(volumes)
+    if before is not None:
+        points = [point for point in points if point.here_at <= before.timestamp() * 1000]
     own = {point.id: point for point in points}
     lineages: dict[Lineage, list[Candidate]] = defaultdict(list)
     for known in (Beside(state, points), *beside):
         complete = _complete(known.points)
         for point in known.points:
-            lineage = lineage_of(known.state, point)
+            lineage = lineage_of(known.state, point, first=before is not None)
             if wanted_policies and lineage.policy_uid not in wanted_policies:
                 continue
             if wanted_volumes and lineage.pvc_uid not in wanted_volumes:
@@ -78,9 +82,10 @@ def judge(
     return judged
 
 
-def lineage_of(state: Facts, point: Point) -> Lineage:
+def lineage_of(state: Facts, point: Point, *, first: bool = False) -> Lineage:
+    """`first`: that of the policy that made it, whichever adopted it since."""
     if point.policy_uid:
-        return Lineage(state.policy_of(point.policy_uid), point.pvc_uid)
+        return Lineage(point.policy_uid if first else state.policy_of(point.policy_uid), point.pvc_uid)
     # A record that cannot be opened says nothing of its source: such a point is alone, and so is the newest of its kind.
     return Lineage("", "", point.record.source if point.record is not None else f"point {point.id}")
 

@@ -8,7 +8,7 @@ at a location.
 from datetime import datetime, timedelta
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from recoup.api.backuplocation import CONFORMANT, KIND, MAX_VAULTS, BackupLocation, BackupLocationStatus, LastProbe, Vault
 from recoup.api.conditions import is_true
@@ -23,6 +23,7 @@ from recoup.plan.movers import MoverState, Verdict, judge_mover, pod_of
 from recoup.plan.objects.identity import COMPONENT, Owner
 from recoup.plan.objects.jobs import build_probe_job
 from recoup.plan.observed import ApiFailure, FailureKey, Surroundings
+from recoup.plan.pull_retention import judge_pull_retention
 from recoup.plan.pulling import Pulling, PullObserved, PullSource, judge_pulls, plan_pulls
 from recoup.plan.refusals import admit
 from recoup.plan.upkeep import is_upkeep
@@ -85,6 +86,7 @@ def plan_location(observed: LocationObserved, now: datetime) -> Plan:
     pulling = _pull(location, observed, now)
     admitted = admit((*step.actions, *adoption.actions, *views.actions), observed.failures, now)
     vaults, disputed = pin_vaults(before.vaults, observed.vaults)
+    vaults = tuple(structs.replace(vault, pruned_at=pulling.pruned.get(vault.id, vault.pruned_at)) for vault in vaults)
     refusal = admitted.refusal
     conditions = judge_location(
         Judged(
@@ -100,6 +102,7 @@ def plan_location(observed: LocationObserved, now: datetime) -> Plan:
         now,
     )
     conditions = judge_pulls(conditions, pulling.lines, location.metadata.generation, now)
+    conditions = judge_pull_retention(conditions, pulling.retention, pulling.refused, location.metadata.generation, now)
     repository = observed.reading.repository_id if observed.reading else None
     status = BackupLocationStatus(
         observed_generation=location.metadata.generation,
@@ -110,6 +113,7 @@ def plan_location(observed: LocationObserved, now: datetime) -> Plan:
         vaults=vaults,
         last_probe=step.last,
         pulls=pulling.lines,
+        pull_retention=pulling.retention,
     )
     notes = transition_notes(before.conditions, conditions)
     news = 0.0 if vaults != before.vaults else None  # what is in them can be listed only now

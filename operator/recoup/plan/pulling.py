@@ -6,20 +6,22 @@ its policies' own matter. Whoever controls the source can't change what was copi
 and nothing about a recovery point that is here follows what is done to it there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
 from msgspec import Struct, structs
 
-from recoup.api.backuplocation import PULLED, BackupLocation, PullStatus, Vault
+from recoup.api.backuplocation import PULLED, BackupLocation, PullRetentionStatus, PullStatus, Vault
 from recoup.api.conditions import Conditions, drop_condition, find_condition, set_condition
 from recoup.api.labels import UPKEEP_VAULT
 from recoup.plan.access import Refusal
 from recoup.plan.actions import Action, Create, Object
+from recoup.plan.forgetting import FORGET, PRUNE
 from recoup.plan.movers import is_over
 from recoup.plan.observed import ApiFailure, Catalogue, FailureKey, Surroundings
+from recoup.plan.pull_retention import find_going, retention_tasks, settle, without_key
 from recoup.plan.replication import NOTHING_THERE, REPLICATE, Lack, compare, copy_task, out_of_reach, unfit
-from recoup.plan.upkeep import TaskPhase, TaskState, UpkeepObserved, is_upkeep, plan_upkeep
+from recoup.plan.upkeep import Task, TaskKey, TaskPhase, TaskState, UpkeepObserved, is_upkeep, plan_upkeep
 
 AT_ONCE = 4
 """Jobs of one location that copy at the same time: a first pull of many vaults must not take the cluster's room."""
@@ -59,18 +61,27 @@ class PullObserved(Struct, frozen=True, kw_only=True):
 
 
 class Pulling(Struct, frozen=True, kw_only=True):
-    """The next writes, the lines of the status, and when to look again."""
+    """The next writes, the lines of the status, and when to look again.
+
+    retention: which rules let go of copies here; refused: why they can't. pruned: by vault, when a prune Job of it ended.
+    """
 
     actions: tuple[Action, ...] = ()
     lines: tuple[PullStatus, ...] = ()
     again: float | None = None
+    retention: PullRetentionStatus | None = None
+    refused: Refusal | None = None
+    pruned: dict[str, datetime] = {}
 
 
-class _Standing(Struct, frozen=True):
-    """How one vault's copy stands. lack: None if it is not known."""
+class _Standing(Struct, frozen=True, kw_only=True):
+    """How one vault's copy stands. lack: None if it is not known. goes: points that the rules of retention would let go of."""
 
+    vault: Vault
     lack: Lack | None = None
     trouble: Refusal | None = None
+    goes: int = 0
+    states: Mapping[TaskKey, TaskState] = {}
 
 
 def foreign_vaults(source: BackupLocation, around: Surroundings) -> tuple[Vault, ...]:
@@ -85,6 +96,7 @@ def plan_pulls(observed: PullObserved, now: datetime) -> Pulling:
     waits = [LOOK_EVERY] if observed.sources else []
     running = sum(thing["kind"] == "Job" and is_upkeep(thing) and not is_over(thing) for thing in observed.children)
     taken: set[str] = set()
+    everything: list[_Standing] = []
     for source in observed.sources:
         blocked = _obstacle(source, observed.target)
         standings: list[_Standing] = []
@@ -98,9 +110,23 @@ def plan_pulls(observed: PullObserved, now: datetime) -> Pulling:
             running += sum(isinstance(action, Create) for action in step.actions)
             actions += step.actions
             waits += [] if step.again is None else [step.again]
-            standings.append(_Standing(lack, _trouble(pulled, step.state)))
+            goes = _going(pulled, lack, observed.target, now)
+            trouble = _trouble(pulled, step.states.get((REPLICATE, observed.target.metadata.name)))
+            standings.append(_Standing(vault=pulled.vault, lack=lack, trouble=trouble, goes=goes, states=step.states))
         lines.append(_line(source, blocked, standings))
-    return Pulling(actions=tuple(actions), lines=tuple(lines), again=min(waits, default=None))
+        everything += standings
+    goes = sum(standing.goes for standing in everything)
+    retention = settle(observed.target, goes, now)
+    if retention is not None and retention.effective_at is not None:
+        waits.append((retention.effective_at - now).total_seconds())
+    return Pulling(
+        actions=tuple(actions),
+        lines=tuple(lines),
+        again=min(waits, default=None),
+        retention=retention,
+        refused=without_key(observed.target, goes) or _unkept(everything, observed.target.metadata.name),
+        pruned=_pruned(everything, observed.target.metadata.name),
+    )
 
 
 def judge_pulls(conditions: Conditions, lines: tuple[PullStatus, ...], generation: int, now: datetime) -> Conditions:
@@ -124,16 +150,19 @@ def judge_pulls(conditions: Conditions, lines: tuple[PullStatus, ...], generatio
 
 class _Step(Struct, frozen=True):
     actions: tuple[Action, ...] = ()
-    state: TaskState | None = None
+    states: Mapping[TaskKey, TaskState] = {}
     again: float | None = None
 
 
 def _advance(pulled: PulledVault, source: PullSource, lack: Lack | None, observed: PullObserved, now: datetime, *, full: bool) -> _Step:
-    """Make, follow or remove the Job of one vault; with as many as may be at once, only those that are there go on."""
+    """Make, follow or remove the Jobs of one vault; with as many as may be at once, only those that are there go on."""
     things = tuple(_of_vault(observed.children, pulled.vault.id))
-    wanted = []
-    if lack is not None and lack.round and pulled.offered is not None and source.location is not None and (things or not full):
-        wanted = [copy_task(pulled.offered, pulled.vault.namespace, source.location, observed.target, lack, observed.around, add_only=True)]
+    wanted: list[Task] = []
+    if lack is not None and pulled.offered is not None and source.location is not None and (things or not full):
+        target, around = observed.target, observed.around
+        if lack.round:
+            wanted = [copy_task(pulled.offered, pulled.vault.namespace, source.location, target, lack, around, add_only=True)]
+        wanted += _retention(pulled, target, around, now)
     asked = UpkeepObserved(
         vault=pulled.vault.id,
         locations=(observed.target,),
@@ -142,7 +171,38 @@ def _advance(pulled: PulledVault, source: PullSource, lack: Lack | None, observe
         failures=observed.failures,
     )
     upkeep = plan_upkeep(wanted, asked, now)
-    return _Step(upkeep.actions, upkeep.states.get((REPLICATE, observed.target.metadata.name)), upkeep.again)
+    return _Step(upkeep.actions, upkeep.states, upkeep.again)
+
+
+def _retention(pulled: PulledVault, target: BackupLocation, around: Surroundings, now: datetime) -> tuple[Task, ...]:
+    """What the rules that count want done in this vault; nothing while an edit waits, or the location has not noted the vault yet."""
+    counts = settle(target, 0, now)
+    noted = next((vault for vault in target.status.vaults if vault.id == pulled.vault.id), None)
+    if counts is None or counts.effective_at is not None or noted is None or pulled.held is None or without_key(target, 1):
+        return ()
+    return retention_tasks(target, noted, pulled.held, around, now)
+
+
+def _going(pulled: PulledVault, lack: Lack | None, target: BackupLocation, now: datetime) -> int:
+    """While the source can't be read, or is not what it was, nothing goes: what is here may be all that there is."""
+    asked = target.spec.pull_retention
+    return len(find_going(pulled.held, asked, now).manifests) if asked and pulled.held is not None and lack is not None else 0
+
+
+def _unkept(standings: list[_Standing], target: str) -> Refusal | None:
+    for standing in standings:
+        for kind in (FORGET, PRUNE):
+            state = standing.states.get((kind, target))
+            if state is not None and state.phase is TaskPhase.FAILED:
+                return Refusal(state.reason, f"{kind} of {_of(standing.vault)}: {state.message}")
+    return None
+
+
+def _pruned(standings: list[_Standing], target: str) -> dict[str, datetime]:
+    """Failed ones, too: they are told, and tried again a day later."""
+    states = {standing.vault.id: standing.states.get((PRUNE, target)) for standing in standings}
+    over = (TaskPhase.DONE, TaskPhase.FAILED)
+    return {vault: state.since for vault, state in states.items() if state is not None and state.since and state.phase in over}
 
 
 def _lack(pulled: PulledVault, source: str) -> Lack | None:
@@ -164,7 +224,7 @@ def _obstacle(source: PullSource, target: BackupLocation) -> Refusal | None:
 
 
 def _trouble(pulled: PulledVault, state: TaskState | None) -> Refusal | None:
-    of = f"vault {pulled.vault.id} of namespace {pulled.vault.namespace}"
+    of = _of(pulled.vault)
     for failure in (pulled.offered_failure, pulled.held_failure):
         if failure is not None and failure.reason != NOTHING_THERE:
             return Refusal(failure.reason, f"{of}: {failure.message}")
@@ -175,6 +235,10 @@ def _trouble(pulled: PulledVault, state: TaskState | None) -> Refusal | None:
     if state is not None and state.phase is TaskPhase.WAITING and state.reason:
         return Refusal(state.reason, f"{of}: {state.message}") if state.reason != "WaitingForUpkeep" else None
     return None
+
+
+def _of(vault: Vault) -> str:
+    return f"vault {vault.id} of namespace {vault.namespace}"
 
 
 def _line(source: PullSource, blocked: Refusal | None, standings: list[_Standing]) -> PullStatus:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from recoup.controller.resources import POLICY, RESTORE, SECRET, SNAPSHOT
+from recoup.controller.resources import POLICY, PVC, RESTORE, SECRET, SNAPSHOT
 from tests.cluster.s3.buckets import create_bucket
 from tests.cluster.s3.servers import minio
 from tests.e2e.cluster.locations import SYSTEM, Place
@@ -47,6 +47,10 @@ def is_home(team: Team, name: str) -> str | None:
 
 def let_go(team: Team, places: tuple[Place, Place], names: list[str]) -> None:
     """Four are kept of all that both vaults have: with each new one at home the oldest goes, wherever it was stored."""
+    for claim in team.claims():
+        if claim["metadata"]["name"] != "data":  # what was restored is selected as well
+            team.delete(PVC, claim["metadata"]["name"])
+    wait_until("one volume is left", lambda: None if len(team.claims()) == 1 else str(len(team.claims())))
     kept = names
     for number in (1, 2, 3):
         made = f"last-{number}"

@@ -197,3 +197,17 @@ def test_repack_moves_what_is_needed_and_says_how_much(bench: Bench, tmp_path: P
     assert bench.json("repack", "--waste", "50")["packsWasteful"] == 0
     assert run(["restore", *bench.where, "--snapshot", last, "--target", str(tmp_path / "back")]) == 0
     assert bench.fails("repack", "--waste", "0")[0] == 2
+
+
+def test_points_that_came_within_the_guard_neither_go_nor_count(bench: Bench) -> None:
+    assert bench.json("forget", "--last", "1", "--min-verified", "0", "--guard", "1h") == {"dryRun": False, "forgotten": 0, "points": []}
+    assert bench.points() == bench.ids
+    found = bench.json("forget", "--last", "1", "--min-verified", "0", "--guard", "0s", "--dry-run")
+    assert found["forgotten"] == 2
+
+
+@pytest.mark.parametrize("more", [(["--beside", "."]), (["--policy", "shop", "--policy-generation", "2"])], ids=["beside", "generation"])
+def test_a_guard_is_for_one_vault_of_another_cluster(bench: Bench, more: list[str]) -> None:
+    code, message = bench.fails("forget", "--last", "1", "--guard", "1h", *more)
+    assert code == 2
+    assert "--guard" in message

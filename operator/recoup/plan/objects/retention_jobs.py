@@ -1,16 +1,17 @@
 """The Jobs of retention: forget, pin and unpin, prune. They hold the maintenance role of one vault and no key that opens content.
 
+Those for pulled copies have the location's key, as a verification has: nobody hands out roles of another cluster's vault here.
 Only prune gets the credentials that may delete, where the location has some of their own (docs/threat-model.md).
 """
 
 from collections.abc import Sequence
 
-from recoup.api.backuplocation import BackupLocationSpec
+from recoup.api.backuplocation import BackupLocationSpec, PullRetention
 from recoup.api.backuppolicy import Mover, ZonedRules
 from recoup.api.durations import parse_duration
 from recoup.api.names import maintenance_secret
 from recoup.plan.actions import Object
-from recoup.plan.objects.jobs import build_job
+from recoup.plan.objects.jobs import any_key, build_job
 from recoup.plan.objects.pod import REPORT, PodParts, build_pod_template, secret_volume, store_arguments, store_parts
 from recoup.plan.observed import Surroundings
 
@@ -39,6 +40,35 @@ def unpin_arguments(manifests: Sequence[str], reason: str) -> list[str]:
 def prune_arguments() -> list[str]:
     """`recoup prune` with its own grace of 7 days."""
     return ["prune"]
+
+
+def pulled_forget_arguments(policies: Sequence[str], rules: PullRetention) -> list[str]:
+    """`recoup forget` for policies of another cluster, each volume of each by itself."""
+    counts = [part for name in _COUNTS if (number := getattr(rules, name)) for part in (f"--{name}", str(number))]
+    within = ["--within", f"{int(parse_duration(rules.within).total_seconds())}s"] if rules.within else []
+    guard = ["--guard", f"{int(parse_duration(rules.guard).total_seconds())}s"]
+    return ["forget", *(part for policy in policies for part in ("--policy", policy)), *counts, *within, *guard]
+
+
+def build_pulled_job(
+    around: Surroundings, location: BackupLocationSpec, vault: str, fingerprint: str, arguments: Sequence[str], *,
+    name: str, labels: dict[str, str], deletes: bool = False,
+) -> Object:  # fmt: skip
+    """Forget or prune of a vault that another cluster made. `deletes`: with the credentials that may."""
+    own = location.s3.maintenance_credentials_secret_ref if deletes else None
+    volumes, mounts, annotations = store_parts(location, {}, credentials=own.name if own else None)
+    key_volumes, key_mounts, key_arguments = any_key(location.encryption.keys)
+    command, *rest = arguments
+    pinned = ["--vault", vault, *(("--fingerprint", fingerprint) if fingerprint else ())]
+    parts = PodParts(
+        arguments=[command, *store_arguments(location), *pinned, *key_arguments, "--report", REPORT, *rest],
+        volumes=[*volumes, *key_volumes],
+        mounts=[*mounts, *key_mounts],
+        capabilities=(),
+        annotations=annotations,
+    )
+    template = build_pod_template(around, parts, labels=labels, mover=Mover(), node_affinity=None)
+    return build_job(name, around.movers_namespace, labels, template)
 
 
 def build_retention_job(
