@@ -130,10 +130,7 @@ def command(
 
     wanted = Rules(**rules)
     _check(wanted, ids, policies, volumes, policy_generation)
-    if guard is not None and (besides or ids or policy_generation):
-        raise Usage("--guard is for rules over one vault of another cluster: leave out ids, --beside and --policy-generation")
-    if besides and not policies:
-        raise Usage("--beside counts points of one policy in several vaults: give --policy")
+    _check_reach(guard, besides, policies, alone=not (ids or policy_generation))
     with reporting(report) as summary:
         store = location.open()
         vault = keys.open(store)
@@ -145,9 +142,8 @@ def command(
             gone = list(dict.fromkeys(find_point(vault, ident).body.manifest.hex() for ident in ids))
         else:
             before = datetime.now(UTC) - guard if guard is not None else None
-            judged = judge(
-                state, points_of(state, vault.keys), wanted, zone, policies=policies, volumes=volumes, beside=beside, before=before
-            )  # fmt: skip
+            own = points_of(state, vault.keys)
+            judged = judge(state, own, wanted, zone, policies=policies, volumes=volumes, beside=beside, before=before)
             gone = [one.point.id for one in judged if not one.decision.keep]
         if not dry_run:
             acting = policies[0] if policy_generation else ""
@@ -164,6 +160,13 @@ def _check(rules: Rules, ids: tuple[str, ...], policies: tuple[str, ...], volume
         raise Usage("no rule: say what to keep (--last, --daily, …, --within), or which recovery points to forget by their ids")
     if generation and len(policies) != 1:
         raise Usage("--policy-generation is the generation of one --policy: give exactly one")
+
+
+def _check_reach(guard: timedelta | None, besides: tuple[str, ...], policies: tuple[str, ...], *, alone: bool) -> None:
+    if guard is not None and (besides or not alone):
+        raise Usage("--guard is for rules over one vault of another cluster: leave out ids, --beside and --policy-generation")
+    if besides and not policies:
+        raise Usage("--beside counts points of one policy in several vaults: give --policy")
 
 
 def _print(judged: list[Judged], gone: list[str], output: str, *, explain: bool, dry_run: bool) -> None:

@@ -26,7 +26,7 @@ from tests.cluster.s3.servers import S3Server
 from tests.e2e.cluster.locations import MOVERS, SYSTEM, Place, secret
 from tests.e2e.cluster.product import CONTROLLER, Product, api_server, install
 from tests.e2e.cluster.waiting import wait_until
-from tests.e2e.cluster.world import Team, condition_missing
+from tests.e2e.cluster.world import Team, condition_missing, condition_of
 from tools import bucket_policies
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -96,6 +96,26 @@ def empty(place: Place) -> None:
         place.bucket.client.delete_object(Bucket=place.bucket.name, Key=name)
 
 
+def one_of_two_goes(kube: ApiServer, bunker: Place) -> None:
+    """By the second cluster's own rules; it is not copied again, and the location says that all is well."""
+    (vault,) = bunker.vaults("shop")
+    server = bunker.bucket.server
+    assert sorted(point["snapshot"] for point in bunker.points_of(vault, server)) == ["before-the-loss", "the-last-one"]
+    assert condition_of(bunker.get(), "RetentionApplied")["reason"] == "EditGrace", "the example's rules wait for a day"
+    bunker.edit(pullRetention={"daily": None, "monthly": None, "last": 1, "guard": "1s", "editGrace": "1s"})
+
+    def left() -> str | None:
+        names = [point["snapshot"] for point in bunker.points_of(vault, server)]
+        return None if names == ["the-last-one"] else str(names)
+
+    wait_until("the older one went", left, 180)
+    wait_until("and was pruned", lambda: None if bunker.get()["status"]["vaults"][0].get("prunedAt") else str(bunker.get()["status"]), 180)
+    assert bunker.get()["status"]["pullRetention"] == {"rules": "last 1, guard 1s"}
+    for kind in ("RetentionApplied", "Pulled"):
+        wait_until(f"{kind} is True", lambda kind=kind: condition_missing(bunker.get(), kind))  # type: ignore[misc]
+    assert left() is None, "it is not copied again"
+
+
 def test_a_second_cluster_restores_what_the_lost_one_had(
     product: Product, versitygw_on_network: S3Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,6 +127,8 @@ def test_a_second_cluster_restores_what_the_lost_one_had(
         team.run("write", WRITE, data="/data")
         team.snapshot("before-the-loss", policy="shop")
         team.wait_ready(SNAPSHOT, "before-the-loss")
+        team.snapshot("the-last-one", policy="shop")
+        team.wait_ready(SNAPSHOT, "the-last-one")
         wanted = team.run("digest", DIGEST, data="/data")
         uid, server = team.uid, product.kubectl("get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}")
         with second_cluster(product) as cluster, lost(product):
@@ -123,7 +145,8 @@ def test_a_second_cluster_restores_what_the_lost_one_had(
                 print(f"\ntotal loss: {took:.1f} s from applying location and key to the restored volume")
             assert other.run("digest", DIGEST, data="/data") == wanted
 
-            (view,) = kube.list(SNAPSHOT, "shop")
+            wait_until("both are shown", lambda: None if len(kube.list(SNAPSHOT, "shop")) == 2 else "not yet")
+            view, _ = kube.list(SNAPSHOT, "shop")
             assert view["spec"]["origin"]["namespace"] == {"name": "shop", "uid": uid}
             assert view["spec"]["origin"]["cluster"] == server
             other.wait_ready(SNAPSHOT, view["metadata"]["name"])
@@ -149,6 +172,8 @@ def test_a_second_cluster_restores_what_the_lost_one_had(
             cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump(location))
             wait_until("all is copied", lambda: condition_missing(kube.get(LOCATION, None, "bunker"), "Pulled"), 180)
             assert stored(place) == before, "copying only reads"
+            one_of_two_goes(kube, Place(kube, "bunker", bunker, "prod", place.key, place.recovery))
+            assert stored(place) == before, "it goes from the copy"
             empty(place)
             cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump(restore))
             other.wait_ready(RESTORE, "from-the-copy")
