@@ -1,6 +1,9 @@
 """The home is cut off from the controller while a mover behind the cut commits there; the policy goes on elsewhere, and comes back.
 
-The cut: the controller's credentials for the home stop working, and the movers', which are others, do not.
+The cut: the controller's credentials for the home stop working, and the movers', which are others, do not. What is shown, in this order:
+past the stated time runs go to a second vault (A); the mover behind the cut commits at the first one meanwhile (B); after the cut all is
+at both locations (C); every recovery point of both vaults restores from either (D); retention counts them as one policy's (E); the
+policy is back home (F).
 """
 
 from __future__ import annotations
@@ -58,7 +61,7 @@ def let_go(team: Team, places: tuple[Place, Place], names: list[str]) -> None:
         team.wait_ready(SNAPSHOT, made)
         kept = [*kept[1:], made]
         for place in places:
-            held = f"{place.name} holds {', '.join(kept)} and no other"
+            held = f"E: {place.name} holds {', '.join(kept)} and no other"
             wait_until(held, lambda place=place, kept=kept: same(kept, stored_at(place, places, team)), 420)  # type: ignore[misc]
     wait_until("the objects went as well", lambda: same(kept, [item["metadata"]["name"] for item in team.kube.list(SNAPSHOT, team.name)]))
 
@@ -95,27 +98,28 @@ def test_the_policy_goes_on_elsewhere_while_a_mover_behind_the_cut_commits_and_c
         team.snapshot("behind")
         wait_until("a mover is at work", lambda: None if uploads(team, "behind") else str(status(team, "behind")))
         hide(product, home, "not-the-right-one")
-        wait_until("runs go elsewhere", lambda: is_home(team, other.name), 420)
+        wait_until("A: runs go elsewhere", lambda: is_home(team, other.name), 420)
         told = team.wait_reason(POLICY, "policy", "HomeAway", "AtHome")
         assert home.name in told["message"]
         assert other.name in told["message"]
-        assert {point["snapshot"] for point in home.points(team.name)} == {"first", "behind"}, "the mover behind the cut committed"
+        assert {point["snapshot"] for point in home.points(team.name)} == {"first", "behind"}, "B: it committed behind the cut"
         assert "completedAt" not in status(team, "behind"), "nobody here can know it yet"
         sums["during"] = team.run("change", "echo during > /data/file; " + SUMS.format("/data"), data="/data")
         team.snapshot("during")
         during = team.wait_ready(SNAPSHOT, "during")["status"]
         assert during["location"] == other.name
-        assert during["vault"] != status(team, "first")["vault"]
+        assert during["vault"] != status(team, "first")["vault"], "A"
 
         hide(product, home, near.credentials.secret_key)
-        wait_until("runs go home", lambda: is_home(team, home.name), 420)
-        assert team.wait_ready(SNAPSHOT, "behind")["status"]["location"] == home.name
+        wait_until("F: runs go home", lambda: is_home(team, home.name), 420)
+        assert team.wait_ready(SNAPSHOT, "behind")["status"]["location"] == home.name, "B: and counts as any other"
         home.edit(limits={"uploadBandwidth": None})
         team.snapshot("after")
-        assert team.wait_ready(SNAPSHOT, "after")["status"]["location"] == home.name
+        after = team.wait_ready(SNAPSHOT, "after")["status"]
+        assert (after["location"], after["vault"]) == (home.name, status(team, "first")["vault"]), "F"
         sums["after"] = sums["during"]
         for name in sums:
-            wait_until(f"{name} is everywhere", lambda name=name: condition_missing(team.find(SNAPSHOT, name), "Replicated"))  # type: ignore[misc]
+            wait_until(f"C: {name} is everywhere", lambda name=name: condition_missing(team.find(SNAPSHOT, name), "Replicated"))  # type: ignore[misc]
         wait_until("the policy says so", lambda: condition_missing(team.find(POLICY, "policy"), "Replicated"))
         assert team.condition(POLICY, "policy", "AtHome")["status"] == "True"
 
@@ -128,8 +132,9 @@ def test_the_policy_goes_on_elsewhere_while_a_mover_behind_the_cut_commits_and_c
                 )
                 assert team.wait_ready(RESTORE, made)["status"]["plan"]["readFrom"] == place.name
                 target = {f"copy-{number}-{place.name}": "/copy"}
-                assert team.run(f"compare-{made}", SUMS.format("/copy"), **target) == wanted
+                assert team.run(f"compare-{made}", SUMS.format("/copy"), **target) == wanted, f"D: {name} from {place.name}"
         let_go(team, (home, other), list(sums))
+        assert status(team, "last-3")["location"] == home.name, "F"
         team.restore("newest", {"policyRef": {"name": "policy"}}, data="newest")
         assert team.wait_ready(RESTORE, "newest")["status"]["plan"]["snapshot"] == "last-3"
         team.wait_clean()
