@@ -1,7 +1,7 @@
 """Reading a log up to its head and appending to it, through any store (docs/format.md section 6, Append).
 
-Reading is by GET alone, up to the first entry that is absent; listings are never believed. Appending decides on the whole prefix,
-creates the next entry if it is absent, and settles lost responses by the entry's nonce. Safe to use from several threads.
+Reading is by GET alone, up to the first entry that is absent; a listing only tells how many to ask for at once. Appending decides on
+the whole prefix, creates the next entry if it is absent, and settles lost responses by the entry's nonce. Safe to use from several threads.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from recoup.engine.log.checkpoint import EVERY
 from recoup.engine.log.entries import MAX_ENTRY_BYTES, Entry, Head, decode_entry, encode_entry
 from recoup.engine.log.firsts import FirstVersions
 from recoup.engine.log.jump import jump
+from recoup.engine.log.listing import Listing
 from recoup.engine.log.rules import objection
 from recoup.engine.log.sets import Sets, StoredSets, collision
 from recoup.engine.log.state import LogState
@@ -34,7 +35,7 @@ _FIRST_BATCH = 4
 _SEQ = re.compile(r"[0-9a-f]{16}")
 _MAX_BATCH = 32
 _SHORT = 8
-"""Entries that are read before it is worth a request to ask for a checkpoint."""
+"""Entries that are read before it is worth a request to ask for a checkpoint, if no listing says how many there are."""
 _READERS = 16
 _MAX_CONFLICTS = 200
 _MAX_UNANSWERED = 5
@@ -90,6 +91,11 @@ class Log:
         self._lock = threading.RLock()
         self._followed = False
 
+    @property
+    def followed(self) -> bool:
+        """Whether it was read up to its head, some time ago."""
+        return self._followed
+
     def follow(self) -> LogState:
         """Read up to the head: one request if nothing is new. Raises what the store raises, and Invalid (NewerFormat)."""
         with self._lock:
@@ -99,14 +105,7 @@ class Log:
                 return self.state
             build_type_info()
             with ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="log") as pool:
-                first, batch = self.state.next_seq, _FIRST_BATCH
-                while self._read_batch(batch, pool.map):  # as many again as were read: at most half of the requests are in vain
-                    if self._may_jump and _SHORT <= self.state.next_seq < EVERY:
-                        self._may_jump = False
-                        if jump(self.state, self.store, pool.map, self._generation):
-                            first = self.state.next_seq - _SHORT
-                            self._firsts.begin()
-                    batch = min(self.state.next_seq - first, _MAX_BATCH)
+                self._read_on(pool.map)
             self._followed = True
             return self.state
 
@@ -164,6 +163,24 @@ class Log:
                 self.follow()
                 newest = True
         raise Retryable(f"the log of vault {self._vault_id.hex()} was taken by others {_MAX_CONFLICTS} times: try again later")
+
+    def _read_on(self, run: Callable[[Callable[[str], bytes | None], list[str]], Iterable[bytes | None]]) -> None:
+        """Read until the head is met. What a listing shows is read with the one behind it; without one, as many again as were read.
+
+        So the requests in vain are one or two, and at most half of all where listings do not help.
+        """
+        first, batch = self.state.next_seq, _FIRST_BATCH
+        listing = Listing(self.store, self._vault_id)
+        while self._read_batch(batch, run):
+            end = listing.end(self.state.next_seq)
+            long = end >= EVERY if end is not None else self.state.next_seq >= _SHORT
+            if self._may_jump and long and self.state.next_seq < EVERY:
+                self._may_jump = False
+                if jump(self.state, self.store, run, self._generation):
+                    first = self.state.next_seq - _SHORT
+                    self._firsts.begin()
+                    end = listing.end(self.state.next_seq)
+            batch = min(self.state.next_seq - first if end is None else end + 1 - self.state.next_seq, _MAX_BATCH)
 
     def _read_batch(self, size: int, run: Callable[[Callable[[str], bytes | None], list[str]], Iterable[bytes | None]]) -> bool:
         """Take up to `size` entries, fetched by `run`; False when the head was met."""
