@@ -11,6 +11,7 @@ import pytest
 
 from recoup.engine.format.names import log_name
 from recoup.engine.log.checkpoint import EVERY
+from recoup.engine.stores.base import Store
 from recoup.errors import Denied, Retryable
 from tests.faults.store import FaultStore
 from tests.unit.engine.log.histories import History, facts_of
@@ -22,10 +23,12 @@ Listed = Iterable[tuple[str, int]]
 class Lying(FaultStore):
     """`lie` makes of a listing what is told."""
 
-    lie: Callable[[Listed], Listed] = staticmethod(lambda listed: listed)
+    def __init__(self, store: Store, lie: Callable[[Listed], Listed]) -> None:
+        super().__init__(store)
+        self._lie = lie
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
-        return iter(type(self).lie(super().list(prefix)))
+        return iter(self._lie(super().list(prefix)))
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +65,7 @@ def far_too_much(listed: Listed) -> Listed:
 
 
 def read(history: History, lie: Callable[[Listed], Listed]) -> tuple[object, int]:
-    store = type("Store", (Lying,), {"lie": staticmethod(lie)})(history.store)
+    store = Lying(history.store, lie)
     reader = history.reader(store)
     facts = facts_of(reader.follow())
     assert reader.state.next_seq == ENTRIES
