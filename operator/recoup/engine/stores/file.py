@@ -81,9 +81,9 @@ class FileStore:
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
         check_prefix(prefix)
-        base = prefix.rpartition("/")[0]
+        base, _, start = prefix.rpartition("/")
         with self._errors(prefix):
-            yield from self._walk(base, prefix)
+            yield from self._walk(base, prefix, start)
 
     def folders(self, prefix: str) -> Iterator[str]:
         check_prefix(prefix)
@@ -190,17 +190,17 @@ class FileStore:
                 raise Invalid(message, reason="LocationNotFound") from error
         raise AssertionError("unreachable")
 
-    def _scan(self, folder: str) -> Sequence[tuple[str, os.stat_result]]:
-        """Entries of one directory in the byte order of object names (a directory sorts as its name and a slash)."""
+    def _scan(self, folder: str, start: str = "") -> Sequence[tuple[str, os.stat_result]]:
+        """Entries of one directory whose names begin with `start`, in the byte order of object names (directories with a slash)."""
         try:
             with self._folder(f"{folder}/x" if folder else "x", make=False) as (fd, _), os.scandir(fd) as entries:
-                found = [(e.name, e.stat(follow_symlinks=False)) for e in entries if not e.name.startswith(".")]
+                found = [(e.name, e.stat(follow_symlinks=False)) for e in entries if e.name.startswith(start) and e.name[0] != "."]
         except FileNotFoundError:
             return []
         return sorted(found, key=lambda e: e[0] + "/" if stat.S_ISDIR(e[1].st_mode) else e[0])
 
-    def _walk(self, folder: str, prefix: str) -> Iterator[tuple[str, int]]:
-        for leaf, info in self._scan(folder):
+    def _walk(self, folder: str, prefix: str, start: str = "") -> Iterator[tuple[str, int]]:
+        for leaf, info in self._scan(folder, start):
             name = f"{folder}/{leaf}" if folder else leaf
             if stat.S_ISDIR(info.st_mode):
                 if f"{name}/".startswith(prefix) or prefix.startswith(f"{name}/"):
