@@ -92,12 +92,8 @@ OnStart = Callable[[int | None, int | None], None]
 
 
 def back_up(log: Log, keys: WriterKeys, request: Request, on_start: OnStart, on_progress: OnProgress) -> Result:
-    """Make one recovery point. Raises what the store raises; Invalid for a source that cannot be read; LogRejected.
-
-    A log that was followed a moment ago is not asked again: what came since makes the OPEN fail, and is read then.
-    """
-    if not log.followed:
-        log.follow()
+    """Make one recovery point. Raises what the store raises; Invalid for a source that cannot be read; LogRejected."""
+    log.follow()
     if log.state.generation != keys.generation:
         raise Invalid(
             f"the keys are of generation {keys.generation}, the vault is at {log.state.generation}: fetch new keys", reason="KeysOutdated"

@@ -91,11 +91,6 @@ class Log:
         self._lock = threading.RLock()
         self._followed = False
 
-    @property
-    def followed(self) -> bool:
-        """Whether it was read up to its head, some time ago."""
-        return self._followed
-
     def follow(self) -> LogState:
         """Read up to the head: one request if nothing is new. Raises what the store raises, and Invalid (NewerFormat)."""
         with self._lock:

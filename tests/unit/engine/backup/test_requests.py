@@ -1,6 +1,6 @@
 """How many requests a backup makes of which nothing changed: four writes, what it builds on, and the log.
 
-Shown to fail: with no listings (up to twice the entries are asked for), and with the log followed twice.
+Shown to fail with no listings (up to twice the entries are asked for).
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 
 from recoup.engine.backup import lineage
-from recoup.engine.backup.session import Request, back_up
-from recoup.engine.log.follow import Log
 from tests.fakes.memory_store import MemoryStore
 from tests.faults.store import FaultStore
 from tests.unit.engine.backup.volume import Volume, fill
@@ -46,21 +44,3 @@ def test_of_an_unchanged_source(volume: Volume) -> None:
         assert found.pop("list log", 0) == (entries >= FIRST)
         assert found.pop("get log") == max(entries + 1, FIRST)
         assert found == {"create log": 2, "create m": 1, "create x": 1, "get x": 3}
-
-
-def test_a_log_that_was_just_read_is_not_read_again(volume: Volume) -> None:
-    """As by the command line, which reads it to open the vault. What came since is found by the OPEN."""
-    store = FaultStore(volume.store)
-    identity = volume.vault.identity
-    log = Log(store, identity.vault_id, root_public=identity.root_public)
-    log.follow()
-    for others in range(2):
-        del store.calls[:]
-        request = Request(str(volume.source))
-        back_up(log, volume.vault.writer, request, lambda _size, _files: None, lambda _size, _files: None)
-        found = counted(store, identity.vault_id.hex())
-        assert bool(found["get log"]) == bool(others), found
-        volume.back_up()
-    volume.vault.log.follow()
-    assert len(volume.vault.log.state.commits) == 5
-    assert not volume.vault.log.state.complaints
