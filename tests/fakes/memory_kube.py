@@ -7,6 +7,7 @@ not know schemas, defaults, CEL or admission: what depends on those is tested on
 from __future__ import annotations
 
 import builtins
+import re
 import threading
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -191,9 +192,14 @@ def _merge(present: Object, patch: Object) -> Object:
 
 
 def _labels_match(obj: Object, selector: str) -> bool:
-    """Equality and existence, which is all that the controller uses."""
+    """Equality, existence and `in`, which is all that the controller and the hooks of the tests use."""
     labels = obj["metadata"].get("labels") or {}
-    for term in filter(None, (part.strip() for part in selector.split(","))):
+    for term in filter(None, (part.strip() for part in re.split(r",(?![^(]*\))", selector))):
+        key, among, choices = term.partition(" in ")
+        if among:
+            if labels.get(key) not in choices.strip("()").split(","):
+                return False
+            continue
         key, equals, value = term.partition("=")
         if (equals and labels.get(key) != value) or (not equals and key not in labels):
             return False

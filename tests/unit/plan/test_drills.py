@@ -132,6 +132,21 @@ def test_a_slot_is_done_when_some_log_has_evidence_of_it() -> None:
     assert look(asked(), log(), log(ran("data-0-1", NOW, turn="by hand")))[2].task is not None
 
 
+@pytest.mark.parametrize(
+    ("schedule", "slot"),
+    [
+        ({"cron": "0 4 * * 0"}, "20261122t040000z"),
+        ({"every": "6h"}, "20261123t120000z"),
+        ({"cron": "0 4 * * 0", "timeZone": "Asia/Kolkata"}, "20261121t223000z"),
+        ({"cron": "0 4 * * 0", "jitter": "48h"}, "20261115t040000z"),  # this policy's minute comes a day and a half later
+    ],
+)
+def test_slots_are_those_of_the_schedule(schedule: Object, slot: str) -> None:
+    _, _, drills = look(asked(schedule=schedule), log(), log())
+    assert drills.task is not None
+    assert drills.task.round == f"{slot}-{short_hash('policy-uid')}"
+
+
 def test_the_job_restores_to_a_volume_that_goes_with_its_pod() -> None:
     _, _, drills = look(asked(), log(), log())
     assert drills.task is not None

@@ -362,3 +362,31 @@ def test_whatever_is_edited_nothing_goes_that_was_not_shown_for_its_grace(edits:
             plan = look(policy(retention={"last": last, "editGrace": "1h"}, generation=step + 1, status=status), points(DAILY), now)
             assert not jobs(plan) or counts == last
             status, counts = (None, None) if step in lost else (plan.status, counts)
+
+
+EACH_RULE = [("last", 3), ("hourly", 5), ("daily", 7), ("weekly", 4), ("monthly", 12), ("yearly", 2), ("within", "36h"), ("minVerified", 3)]
+EVERY_ELEVEN_HOURS = tuple(NOW - timedelta(hours=11 * back) for back in range(1600, 0, -1))
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["of the policy", "of the location"])
+@pytest.mark.parametrize(("rule", "value"), EACH_RULE)
+def test_each_rule_is_shown_as_an_edit_and_then_in_force_and_in_the_jobs_arguments(rule: str, value: Any, *, own: bool) -> None:
+    held = points(EVERY_ELEVEN_HOURS, verified=True)
+    rules = ({"last": 1} if rule == "minVerified" else {}) | {rule: value}
+    zoned = rules | {"timeZone": "Asia/Kolkata"}
+
+    def asked(given: Object, before: Plan | None) -> Object:
+        where = {"locations": [{"name": "frankfurt", "retention": given}]} if own else {"retention": given}
+        return policy(schedule={"every": "11h", "timeZone": "Asia/Kolkata"}, status=before.status if before else None, **where)
+
+    before = look(asked({"last": 1600}, None), held)
+    pending = look(asked(rules, before), held)
+    assert (told(pending)["inForce"], told(pending)["edited"]) == ({"last": 1600, "timeZone": "Asia/Kolkata"}, zoned)
+    after = look(asked(rules, pending), held, NOW + timedelta(hours=25))
+    assert (told(after)["inForce"], "edited" in told(after)) == (zoned, False)
+    in_words = {"within": "within 1 day, 12:00:00, min-verified 1", "minVerified": "last 1, min-verified 3"}
+    assert told(after)["rules"] == in_words.get(rule, f"{rule} {value}, min-verified 1")
+    (forget,) = [arguments for arguments in jobs(after) if arguments[0] == "forget"]
+    flag = {"minVerified": "--min-verified"}.get(rule, f"--{rule}")
+    assert forget[forget.index(flag) + 1] == ("129600s" if rule == "within" else str(value))
+    assert forget[forget.index("--time-zone") + 1] == "Asia/Kolkata"

@@ -324,6 +324,19 @@ def test_a_log_in_trouble_is_not_verified() -> None:
     assert (status, reason) == ("False", "LogForked")
 
 
+@pytest.mark.parametrize(
+    ("schedule", "slot"),
+    [
+        ({"cron": "0 3 * * *"}, "20261123t030000z"),
+        ({"every": "6h"}, "20261123t120000z"),
+        ({"cron": "0 3 * * *", "timeZone": "Asia/Kolkata"}, "20261122t213000z"),
+        ({"cron": "0 3 * * *", "jitter": "12h"}, "20261122t030000z"),  # this policy's minute is 12:55: today's is still to come
+    ],
+)
+def test_slots_are_those_of_the_schedule(schedule: Object, slot: str) -> None:
+    assert rounds(look(asked(schedule=schedule), log(point()))[1]) == [("verify", "frankfurt", f"{slot}/2")]
+
+
 def test_a_bad_schedule_is_told() -> None:
     made = asked(schedule={"cron": "0 3 31 2 *"})
     assert said(judged(made, log(point())))[:2] == ("False", "InvalidSchedule")
