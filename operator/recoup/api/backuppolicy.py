@@ -32,6 +32,10 @@ MAX_DAMAGED = 50
 """Bound of status.damaged."""
 
 RETENTION_APPLIED = "RetentionApplied"
+SUSPICIOUS = "Suspicious"
+
+MAX_SUSPICIOUS = 50
+"""Bound of status.suspicious, the newest first."""
 
 MAX_EXPIRING = 50
 """Bound of status.retention[].expiring, the newest first."""
@@ -165,6 +169,21 @@ class Retention(RetentionRules, frozen=True):
     edit_grace: str = "24h"
 
 
+class SuspiciousAction(StrEnum):
+    HOLD_RETENTION = "HoldRetention"
+    IGNORE = "Ignore"
+
+
+class SuspiciousChange(Spec, frozen=True):
+    """When a recovery point looks as if its source was emptied, lost or encrypted; percentages (recoup/suspicion.py)."""
+
+    action: SuspiciousAction = SuspiciousAction.HOLD_RETENTION
+    lost_bytes: int = 50
+    lost_files: int = 50
+    rewritten: int = 25
+    stored_share: int = 95
+
+
 class PolicyLocation(Spec, frozen=True):
     """A BackupLocation that holds the policy's recovery points; `retention` is instead of the policy's."""
 
@@ -197,6 +216,7 @@ class BackupPolicySpec(Spec, frozen=True):
     retention: Retention | None = None
     hooks: Hooks = Hooks()
     failover: Failover = Failover()
+    suspicious_change: SuspiciousChange = SuspiciousChange()
 
     @property
     def home(self) -> str:
@@ -358,6 +378,18 @@ class LocationRetention(Status, frozen=True):
     prune: LastPrune | None = None
 
 
+class SuspiciousVolume(Status, frozen=True):
+    """One volume of a recovery point that nobody accepted yet; message: the figures before and after."""
+
+    persistent_volume_claim: str
+    uid: str
+    manifest: str
+    at: datetime
+    reason: str
+    message: str
+    snapshot: str | None = None
+
+
 class BackupPolicyStatus(Status, frozen=True):
     """home: name of the location that runs write to now."""
 
@@ -377,6 +409,7 @@ class BackupPolicyStatus(Status, frozen=True):
     damaged: tuple[DamagedVolume, ...] = ()
     last_drill: LastDrill | None = None
     retention: tuple[LocationRetention, ...] = ()
+    suspicious: tuple[SuspiciousVolume, ...] = ()
 
 
 class BackupPolicy(Struct, frozen=True, kw_only=True):

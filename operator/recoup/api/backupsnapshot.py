@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from msgspec import Struct, structs
 
-from recoup.api.backuppolicy import CaptureMethod, Mover
+from recoup.api.backuppolicy import CaptureMethod, Mover, SuspiciousChange
 from recoup.api.conditions import Condition
 from recoup.api.hooks import Hooks, HooksStatus
 from recoup.api.objects import VOLUME_MESSAGE_LIMIT, ObjectMeta, Reference, Spec, Status, cut
@@ -55,8 +55,15 @@ class LegalHold(Spec, frozen=True):
     reason: str
 
 
+class Accepted(Spec, frozen=True):
+    """Who has looked at a suspicious recovery point, and why it is as it should be."""
+
+    by: str
+    reason: str
+
+
 class BackupSnapshotSpec(Spec, frozen=True):
-    """`cancel`, `pin` and `legal_hold` may change; everything else is fixed at creation."""
+    """`cancel`, `pin`, `legal_hold` and `accept` may change; everything else is fixed at creation."""
 
     policy_ref: Reference
     trigger: Trigger = Trigger.MANUAL
@@ -65,6 +72,7 @@ class BackupSnapshotSpec(Spec, frozen=True):
     cancel: bool = False
     pin: bool = False
     legal_hold: LegalHold | None = None
+    accept: Accepted | None = None
 
 
 class VolumeState(StrEnum):
@@ -90,6 +98,15 @@ class Progress(Status, frozen=True):
     eta: str | None = None
 
 
+class VolumeBefore(Status, frozen=True):
+    """Figures of the recovery point before; bytes_new, bytes_stored: sums over it and all before it."""
+
+    files_total: int
+    bytes_total: int
+    bytes_new: int
+    bytes_stored: int
+
+
 class SnapshotVolume(Status, frozen=True):
     """One volume of the run. Sizes in bytes; `manifest` is there once the volume is Stored, and not before."""
 
@@ -108,6 +125,8 @@ class SnapshotVolume(Status, frozen=True):
     bytes_total: int | None = None
     bytes_read: int | None = None
     bytes_stored: int | None = None
+    bytes_new: int | None = None
+    before: VolumeBefore | None = None
     duration: str | None = None
     warnings: int | None = None
     first_paths: tuple[str, ...] = ()
@@ -156,6 +175,7 @@ class ResolvedRun(Status, frozen=True):
     exclude: tuple[str, ...] = ()
     mover: Mover = Mover()
     hooks: Hooks = Hooks()
+    suspicious_change: SuspiciousChange = SuspiciousChange()
 
 
 class Pinned(Status, frozen=True):

@@ -14,7 +14,7 @@ from recoup.errors import Usage
 if TYPE_CHECKING:
     from datetime import tzinfo
 
-    from recoup.engine.forget import Judged
+    from recoup.engine.forget import Hold, Judged
     from recoup.retention import Rules
 
 _DAYS = {"d": 1, "w": 7, "m": 30, "y": 365}
@@ -51,6 +51,8 @@ class Zone(click.ParamType["tzinfo"]):
 
 
 COUNT = click.IntRange(0, 100_000)
+PERCENT = click.IntRange(1, 100)
+_THRESHOLDS = ("lost_bytes", "lost_files", "rewritten", "stored_share")
 
 
 @click.command()
@@ -70,6 +72,14 @@ COUNT = click.IntRange(0, 100_000)
     "--min-verified", type=COUNT, default=1, show_default=True, metavar="N", help="Keep the newest N verified ones, whatever else is said."
 )
 @click.option("--time-zone", "zone", type=Zone(), default="UTC", show_default=True, help="Where days, weeks, months and years begin.")
+@click.option("--hold-suspicious", is_flag=True, help="Let go of nothing of a volume whose source looks emptied, lost or encrypted.")
+@click.option("--lost-bytes", type=PERCENT, metavar="PERCENT", help="Suspicious is a point without so many of the bytes before. [50]")
+@click.option("--lost-files", type=PERCENT, metavar="PERCENT", help="The same for files. [50]")
+@click.option(
+    "--rewritten", type=PERCENT, metavar="PERCENT", help="Or so much of the source written anew, and no longer compressible. [25]"
+)
+@click.option("--stored-share", type=PERCENT, metavar="PERCENT", help="Stored in so much of its size, data is not compressible. [95]")
+@click.option("--accept", "accepted", multiple=True, metavar="ID", help="This point is as it should be; several times.")
 @click.option("--policy", "policies", multiple=True, metavar="UID", help="Only points of this BackupPolicy; several times.")
 @click.option("--volume", "volumes", multiple=True, metavar="UID", help="Only points of this PersistentVolumeClaim; several times.")
 @click.option("--policy-generation", type=click.IntRange(1), metavar="N", help="Act for the one --policy, at this generation of it.")
@@ -128,8 +138,8 @@ def command(
     from recoup.report import reporting
     from recoup.retention import Rules
 
-    wanted = Rules(**rules)
-    _check(wanted, ids, policies, volumes, policy_generation)
+    hold = _hold(rules)
+    _check(wanted := Rules(**rules), ids, policies, volumes, policy_generation)
     _check_reach(guard, besides, policies, alone=not (ids or policy_generation))
     with reporting(report) as summary:
         store = location.open()
@@ -143,7 +153,7 @@ def command(
         else:
             before = datetime.now(UTC) - guard if guard is not None else None
             own = points_of(state, vault.keys)
-            judged = judge(state, own, wanted, zone, policies=policies, volumes=volumes, beside=beside, before=before)
+            judged = judge(state, own, wanted, zone, policies=policies, volumes=volumes, beside=beside, before=before, hold=hold)
             gone = [one.point.id for one in judged if not one.decision.keep]
         if not dry_run:
             acting = policies[0] if policy_generation else ""
@@ -151,6 +161,18 @@ def command(
             forget(vault.log, vault.keys.signer, gone, rule, policy_uid=acting, policy_generation=policy_generation or 0)
         summary.message = f"{len(gone)} recovery points {'would be ' if dry_run else ''}forgotten"
         _print(judged, gone, output, explain=explain, dry_run=dry_run)
+
+
+def _hold(given: dict[str, Any]) -> Hold | None:
+    """Takes the options of suspicious changes out of what was given; None where nothing is to be held."""
+    from recoup.engine.forget import Hold
+    from recoup.suspicion import Thresholds
+
+    thresholds = {name: value for name in _THRESHOLDS if (value := given.pop(name)) is not None}
+    wanted, accepted = given.pop("hold_suspicious"), given.pop("accepted")
+    if (thresholds or accepted) and not wanted:
+        raise Usage("thresholds and --accept are for --hold-suspicious: give it, too")
+    return Hold(Thresholds(**thresholds), frozenset(ident.lower() for ident in accepted)) if wanted else None
 
 
 def _check(rules: Rules, ids: tuple[str, ...], policies: tuple[str, ...], volumes: tuple[str, ...], generation: int | None) -> None:

@@ -28,6 +28,7 @@ from recoup.plan.policy import plan_policy
 from recoup.plan.policy_observed import PolicyObserved, VaultElsewhere
 from recoup.plan.policy_upkeep import wants_catalogues
 from recoup.plan.snapshot_resolve import home_vault
+from recoup.plan.suspicion import accepted_manifests
 from recoup.plan.views import is_foreign
 
 CATALOGUE_FOR = 600.0
@@ -58,6 +59,7 @@ class PolicyReconciler:
             location=home,
             locations=locations,
             snapshots=mine,
+            accepted=accepted_manifests(item for item in snapshots if not is_foreign(item, namespace)),
             claims=reader.claims(metadata["namespace"]),
             vault=vault,
             vault_ready=keys.ready,

@@ -118,6 +118,7 @@ def _facts(key: Key, status: Object) -> Object:
         facts["verified"] = {each["location"]: each["at"] for each in status.get("verifications") or ()}
         facts["drill"] = status.get("lastDrill")
         facts["damaged"] = sum(each.get("damaged") or 0 for each in status.get("verifications") or ()) if facts["verified"] else None
+        facts["suspicious"] = len(status.get("suspicious") or ())
         facts["newest"] = {each["persistentVolumeClaim"]: each.get("newestPoint") for each in status.get("volumes") or ()}
     return facts
 
@@ -157,6 +158,18 @@ def _policies(facts: list[tuple[Key, Object]]) -> Iterator[Metric]:
     yield from _protection(facts)
     yield from _copies(facts)
     yield from _verified(facts)
+    yield from _suspicious(facts)
+
+
+def _suspicious(facts: list[tuple[Key, Object]]) -> Iterator[Metric]:
+    waiting = GaugeMetricFamily(
+        "recoup_policy_suspicious_points",
+        "Recovery points of volumes that changed suspiciously and that nobody accepted; as many as the status lists.",
+        labels=["namespace", "policy"],
+    )
+    for key, fact in facts:
+        waiting.add_metric([key.namespace, key.name], float(fact["suspicious"]))
+    yield waiting
 
 
 def _copies(facts: list[tuple[Key, Object]]) -> Iterator[Metric]:

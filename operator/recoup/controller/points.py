@@ -54,6 +54,7 @@ def to_point(entry: engine.Point) -> Point | None:
         bytes_total=record.bytes_total,
         duration=max(0.0, (record.finished - record.started) / 1000),
         errors=record.errors,
+        figures=record.figures,
     )
 
 

@@ -123,10 +123,12 @@ class Router:
 
     def _tell_points(self, policy: Key, body: Body) -> None:
         """Recovery points say what keeps them: what a policy says of its retention is news for those of its namespace."""
-        lines = [line | {"prune": None} for line in (body.get("status") or {}).get("retention") or ()]
+        status = body.get("status") or {}
+        lines = [line | {"prune": None} for line in status.get("retention") or ()]
+        told = (lines, status.get("suspicious"), body["spec"].get("suspiciousChange"))
         before = self._verdicts.get(body["metadata"]["uid"])
-        self._verdicts[body["metadata"]["uid"]] = lines
-        if before == lines or before is None:
+        self._verdicts[body["metadata"]["uid"]] = told
+        if before == told or before is None:
             return
         for uid, (key, _) in list(self._seen.items()):
             if key.kind == SNAPSHOT.kind and key.namespace == policy.namespace and uid in self._over:

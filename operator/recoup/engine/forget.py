@@ -19,6 +19,7 @@ from recoup.engine.log.follow import Log
 from recoup.engine.maintenance.checkpoints import extend
 from recoup.errors import RecoupError
 from recoup.retention import Candidate, Decision, Rules, decide
+from recoup.suspicion import Finding, Thresholds, find_suspicion
 from recoup.value import Value
 
 _log = logging.getLogger(__name__)
@@ -41,6 +42,13 @@ class Beside(Value, frozen=True):
     points: Sequence[Point]
 
 
+class Hold(Value, frozen=True):
+    """Where a volume changed suspiciously nothing of it is let go. accepted: ids of points that somebody has looked at."""
+
+    thresholds: Thresholds
+    accepted: frozenset[str] = frozenset()
+
+
 class Judged(Value, frozen=True):
     """One point and what becomes of it."""
 
@@ -52,7 +60,7 @@ class Judged(Value, frozen=True):
 
 def judge(
     state: Facts, points: Sequence[Point], rules: Rules, zone: tzinfo, *, policies: Iterable[str] = (), volumes: Iterable[str] = (),
-    beside: Sequence[Beside] = (), before: datetime | None = None,
+    beside: Sequence[Beside] = (), before: datetime | None = None, hold: Hold | None = None,
 ) -> list[Judged]:  # fmt: skip
     """Decide about the points of those lineages that the filters let through (all of them without filters), newest first in each.
 
@@ -60,6 +68,7 @@ def judge(
     copies of what somebody else controls: only points that came here before that moment go or count, and no ADOPT of the home joins
     lineages. So nothing that is done there has any effect on what is here already until `before` has passed it.
     """
+    held = _suspicious([*points, *(point for other in beside for point in other.points)], hold) if hold is not None else {}
     wanted_policies, wanted_volumes = set(policies), set(volumes)
     if before is not None:
         points = [point for point in points if point.here_at <= before.timestamp() * 1000]
@@ -77,7 +86,7 @@ def judge(
     judged: list[Judged] = []
     for lineage, candidates in lineages.items():
         times = {candidate.id: candidate.at for candidate in candidates}
-        decisions = [one for one in decide(candidates, rules, zone) if one.id in own]
+        decisions = [_held(one, held.get(_volume_of(own[one.id]))) for one in decide(candidates, rules, zone) if one.id in own]
         judged += [Judged(own[one.id], lineage, times[one.id], one) for one in decisions]
     return judged
 
@@ -113,6 +122,28 @@ def forget(log: Log, signer: SigningKey, points: Sequence[str], rule: str, *, po
     except RecoupError as error:  # it saves readers time: the points are forgotten all the same
         _log.warning("no checkpoint of the log was written: %s", error)
     return len(points)
+
+
+def _suspicious(points: Sequence[Point], hold: Hold) -> dict[str, tuple[str, Finding]]:
+    """By volume, whichever policies its points are of, the newest of them that changed suspiciously and that nobody accepted."""
+    found: dict[str, tuple[str, Finding]] = {}
+    for point in points:
+        if point.record is not None and point.id not in hold.accepted:
+            finding = find_suspicion(point.record.figures, hold.thresholds)
+            if finding is not None:
+                found[_volume_of(point)] = (point.id, finding)
+    return found
+
+
+def _volume_of(point: Point) -> str:
+    return point.pvc_uid or (point.record.source if point.record is not None else point.id)
+
+
+def _held(decision: Decision, finding: tuple[str, Finding] | None) -> Decision:
+    if decision.keep or finding is None:
+        return decision
+    ident, why = finding
+    return Decision(decision.id, keep=True, reasons=(f"suspicious change in {ident[:16]}: {why.reason}",))
 
 
 def _candidate(state: Facts, point: Point, *, complete: bool) -> Candidate:

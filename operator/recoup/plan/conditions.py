@@ -1,6 +1,6 @@
 """From changed conditions to Events: one for each statement that changed its mind, none for saying the same again."""
 
-from recoup.api.backuppolicy import AT_HOME, DRILLED, RETENTION_APPLIED, RPO_AT_RISK, RPO_MET, RTO_MET, VERIFIED
+from recoup.api.backuppolicy import AT_HOME, DRILLED, RETENTION_APPLIED, RPO_AT_RISK, RPO_MET, RTO_MET, SUSPICIOUS, VERIFIED
 from recoup.api.conditions import READY, RECONCILING, STALLED, Condition, Conditions, ConditionStatus, find_condition
 from recoup.plan.actions import EventNote, EventType
 
@@ -40,4 +40,4 @@ def _type(condition: Condition) -> EventType:
 
 
 def _is_good(condition: Condition) -> bool:
-    return (condition.status is ConditionStatus.TRUE) != (condition.type in (STALLED, RPO_AT_RISK))
+    return (condition.status is ConditionStatus.TRUE) != (condition.type in (STALLED, RPO_AT_RISK, SUSPICIOUS))

@@ -19,6 +19,7 @@ from recoup.errors import Invalid
 from recoup.plan.access import Refusal
 from recoup.plan.actions import Object
 from recoup.plan.objects.retention_jobs import (
+    Guard,
     build_retention_job,
     forget_arguments,
     pin_arguments,
@@ -28,6 +29,7 @@ from recoup.plan.objects.retention_jobs import (
 from recoup.plan.observed import ApiFailure, Catalogue, Surroundings
 from recoup.plan.replication import NOTHING_THERE
 from recoup.plan.retention import Weighed, asked_rules, weigh
+from recoup.plan.suspicion import Suspect, accepted_here, thresholds_of
 from recoup.plan.upkeep import Task, TaskKey, TaskPhase, TaskState
 
 FORGET, PIN, PRUNE = "forget", "pin", "prune"
@@ -38,14 +40,30 @@ PRUNE_GRACE = timedelta(days=7)
 
 
 class Asked(Struct, frozen=True, kw_only=True):
-    """What retention wants done, its lines in the status, why something waits by location, and when to look again."""
+    """What retention wants done, its lines in the status, why something waits by location, and when to look again.
+
+    held: whose volumes are not touched, because their sources changed suspiciously.
+    """
 
     pins: tuple[Task, ...] = ()
     forgets: tuple[Task, ...] = ()
     prunes: tuple[Task, ...] = ()
     lines: tuple[LocationRetention, ...] = ()
     waits: dict[str, Refusal] = {}
+    held: tuple[Suspect, ...] = ()
     next_at: datetime | None = None
+
+
+class Suspicion(Struct, frozen=True):
+    """What retention keeps its hands off, and the manifests of points that somebody has accepted."""
+
+    suspects: tuple[Suspect, ...] = ()
+    accepted: frozenset[str] = frozenset()
+
+    @property
+    def volumes(self) -> frozenset[str]:
+        """Uids of the claims concerned."""
+        return frozenset(one.uid for one in self.suspects)
 
 
 class VaultHere(Struct, frozen=True, kw_only=True):
@@ -81,14 +99,16 @@ def needs_points(policy: Object, snapshots: Iterable[Object]) -> bool:
     )
 
 
-def ask_retention(policy: BackupPolicy, snapshots: Sequence[BackupSnapshot], vaults: Sequence[VaultHere], now: datetime) -> Asked:
+def ask_retention(
+    policy: BackupPolicy, snapshots: Sequence[BackupSnapshot], vaults: Sequence[VaultHere], now: datetime, *, suspicion: Suspicion
+) -> Asked:
     """What is to be done at each location now: one decision for all of the policy's vaults there, and a Job for each where points go."""
     if policy.spec.suspend:
         return Asked(lines=policy.status.retention)
-    asked = Asked()
+    asked = Asked(held=suspicion.suspects)
     for name in dict.fromkeys(vault.location.metadata.name for vault in vaults):
         here = [vault for vault in vaults if vault.location.metadata.name == name]
-        asked = _at_location(asked, policy, snapshots, here, now)
+        asked = _at_location(asked, policy, snapshots, here, suspicion, now)
     return asked
 
 
@@ -108,6 +128,10 @@ def judge_retention(
     if policy.spec.suspend:
         message = "spec.suspend is true: nothing is forgotten and nothing is pruned"
         return set_condition(conditions, RETENTION_APPLIED, False, "Suspended", message, now=now, generation=generation)
+    if asked.held and lines:
+        claims = ", ".join(sorted({one.claim for one in asked.held}))
+        message = f"nothing of PVC {claims} is forgotten, because of a suspicious change: see the condition Suspicious"
+        return set_condition(conditions, RETENTION_APPLIED, False, "SuspiciousChange", message, now=now, generation=generation)
     for name in [location.name for location in policy.spec.locations]:
         trouble = _trouble(name, asked, next((line for line in lines if line.location == name), None), states)
         if trouble is not None:
@@ -119,7 +143,12 @@ def judge_retention(
 
 
 def _at_location(
-    asked: Asked, policy: BackupPolicy, snapshots: Sequence[BackupSnapshot], vaults: Sequence[VaultHere], now: datetime
+    asked: Asked,
+    policy: BackupPolicy,
+    snapshots: Sequence[BackupSnapshot],
+    vaults: Sequence[VaultHere],
+    suspicion: Suspicion,
+    now: datetime,
 ) -> Asked:
     name = vaults[0].location.metadata.name
     before = tuple(line for line in policy.status.retention if line.location == name)
@@ -130,7 +159,7 @@ def _at_location(
     asked = structs.replace(asked, pins=(*asked.pins, *(task for vault in known for task in _pins(policy, snapshots, vault))))
     first, *beside = [vault.catalogue for vault in known if vault.catalogue is not None]
     try:
-        weighed = weigh(policy, name, first, _names(snapshots), now, beside)
+        weighed = weigh(policy, name, first, _names(snapshots), now, beside, held=suspicion.volumes)
     except Invalid as error:
         waits = asked.waits | {name: Refusal(error.reason, str(error))}
         return structs.replace(asked, lines=(*asked.lines, *before), waits=waits)
@@ -139,7 +168,7 @@ def _at_location(
     dues = {vault.id: _prune_at(weighed.line, vault.catalogue) for vault in known if vault.catalogue is not None}
     return structs.replace(
         asked,
-        forgets=(*asked.forgets, *_forget(policy, snapshots, known, weighed)),
+        forgets=(*asked.forgets, *_forget(policy, snapshots, known, weighed, suspicion)),
         prunes=(*asked.prunes, *(_prune(policy, vault, due) for vault in known if (due := dues[vault.id]) is not None and due <= now)),
         lines=(*asked.lines, weighed.line),
         next_at=min((at for at in (asked.next_at, weighed.line.effective_at, *dues.values()) if at), default=None),
@@ -153,8 +182,8 @@ def _unread(policy: BackupPolicy, name: str, vaults: Sequence[VaultHere], known:
 
 
 def _forget(
-    policy: BackupPolicy, snapshots: Sequence[BackupSnapshot], vaults: Sequence[VaultHere], weighed: Weighed
-) -> tuple[Task, ...]:  # fmt: skip
+    policy: BackupPolicy, snapshots: Sequence[BackupSnapshot], vaults: Sequence[VaultHere], weighed: Weighed, suspicion: Suspicion
+) -> tuple[Task, ...]:
     """One Job for all that goes from a vault; none while something of it is asked to be pinned and the log does not say so yet."""
     held = {volume.manifest for snapshot in snapshots if is_held(snapshot) for volume in snapshot.status.volumes}
     rules = weighed.line.in_force
@@ -167,8 +196,21 @@ def _forget(
         if gone:
             beside = tuple(other.id for other in vaults if other.id != vault.id)
             turn = short_hash(uid, str(generation), *gone)
-            tasks.append(vault.task(FORGET, turn, forget_arguments(uid, generation, rules), asked_by=uid, beside=beside))
+            arguments = forget_arguments(uid, generation, rules, _guard(policy, vaults, vault, gone, suspicion))
+            tasks.append(vault.task(FORGET, turn, arguments, asked_by=uid, beside=beside))
     return tuple(tasks)
+
+
+def _guard(policy: BackupPolicy, vaults: Sequence[VaultHere], vault: VaultHere, gone: Sequence[str], suspicion: Suspicion) -> Guard | None:
+    """A log that does not have the suspicious point yet would let its volume go: then the Job is told which volumes it is about."""
+    thresholds = thresholds_of(policy.spec.suspicious_change)
+    if thresholds is None:
+        return None
+    catalogues = [known.catalogue for known in vaults if known.catalogue is not None]
+    accepted = {manifest for catalogue in catalogues for manifest in accepted_here(catalogue, thresholds, suspicion.accepted)}
+    live = vault.catalogue.live if vault.catalogue is not None else {}
+    volumes = {live[manifest].source.persistent_volume_claim_uid for manifest in gone} if suspicion.volumes else set()
+    return Guard(thresholds, tuple(sorted(accepted)), tuple(sorted(volumes)))
 
 
 def _pins(policy: BackupPolicy, snapshots: Sequence[BackupSnapshot], vault: VaultHere) -> tuple[Task, ...]:

@@ -76,7 +76,7 @@ def _reasons(point: Point, vaults: Sequence[Catalogue], policy: BackupPolicy | N
 
 def _judge(vaults: Sequence[Catalogue], policy: BackupPolicy, rules: ZonedRules) -> Judged:
     own, *others = vaults
-    return judge_points(own, policy.metadata.uid, rules, others)
+    return judge_points(own, policy.metadata.uid, rules, others, frozenset(volume.uid for volume in policy.status.suspicious))
 
 
 def _expires(points: list[Point], vaults: Sequence[Catalogue], policy: BackupPolicy | None, line: LocationRetention) -> bool:

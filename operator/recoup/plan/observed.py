@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from recoup.api.hooks import HookResult
 from recoup.plan.actions import Object
+from recoup.suspicion import Figures
 
 
 class MoverLimits(Struct, frozen=True, kw_only=True):
@@ -145,6 +146,8 @@ class Point(Struct, frozen=True, kw_only=True):
     """The policy that it belongs to now: that of its ticket, or the one that adopted it."""
     verified: bool = False
     """A verification found it good at this location."""
+    figures: Figures | None = None
+    """What a sudden change of the source is judged by; None if its record cannot be opened."""
     pinned: str | None = None
     """Why it is kept whatever retention says, if it is."""
 

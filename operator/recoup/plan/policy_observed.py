@@ -22,6 +22,7 @@ class PolicyObserved(Struct, frozen=True, kw_only=True):
     policy: the BackupPolicy, fresh. namespace: its Namespace, or None if it is gone.
     location: the BackupLocation that runs go to now (homes.py), or None. locations: all that spec.locations names and that exist, by name.
     snapshots: every BackupSnapshot of the namespace whose spec.policyRef names this policy.
+    accepted: manifests of all BackupSnapshots of the namespace whose suspicious change somebody accepted.
     claims: every PVC of the namespace.
     vault: the namespace's vault at `location`. elsewhere: the policy's other vaults, in the order of their homes.
     vault_ready, keys_jobs: as in SnapshotObserved.
@@ -40,6 +41,7 @@ class PolicyObserved(Struct, frozen=True, kw_only=True):
     location: Object | None = None
     locations: dict[str, Object] = {}
     snapshots: tuple[Object, ...] = ()
+    accepted: frozenset[str] = frozenset()
     claims: tuple[Object, ...] = ()
     vault: str | None = None
     vault_ready: bool = False

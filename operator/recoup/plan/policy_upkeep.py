@@ -15,11 +15,12 @@ from recoup.api.objects import decode
 from recoup.plan.access import Refusal
 from recoup.plan.actions import Action, EventNote
 from recoup.plan.checks import Checks, judge_checks, plan_checks
-from recoup.plan.forgetting import Asked, VaultHere, ask_retention, judge_retention, needs_points, told_retention
+from recoup.plan.forgetting import Asked, Suspicion, VaultHere, ask_retention, judge_retention, needs_points, told_retention
 from recoup.plan.observed import Surroundings
 from recoup.plan.policy_observed import PolicyObserved, VaultElsewhere
 from recoup.plan.replicas import VaultCopies, judge_replicas
 from recoup.plan.replication import NOTHING_THERE, Places, replication_tasks
+from recoup.plan.suspicion import find_suspects, judge_suspects, list_suspects
 from recoup.plan.upkeep import Task, Upkeep, UpkeepObserved, plan_upkeep, worst_of
 from recoup.plan.vault_keys import KeysStep
 from recoup.plan.verification import Place, Vault, places_of
@@ -55,7 +56,9 @@ def keep_vault(
     """The next step of the policy's upkeep. `status`: with what runs have to say."""
     home, *others = places = [_places(policy, observed), *(_places(policy, observed, each) for each in observed.elsewhere)]
     checks = _check(policy, location, observed, home, others, now)
-    retention = _ask_retention(policy, observed, places, snapshots, keys, now)
+    logs = [catalogue for vault in places for catalogue in vault.catalogues.values()]
+    suspicion = Suspicion(find_suspects(policy, snapshots, logs, observed.accepted), observed.accepted)
+    retention = _ask_retention(policy, observed, places, snapshots, keys, suspicion, now)
     upkeeps = [_keep_up(policy, observed, vault, _Wanted(checks, retention), now) for vault in places]
     states = worst_of(upkeep.states for upkeep in upkeeps)
     copies = [VaultCopies(vault, upkeep.states) for vault, upkeep in zip(places, upkeeps, strict=True)]
@@ -64,8 +67,10 @@ def keep_vault(
     checked = judge_checks(policy, status, checks, states, observed.restores, now)
     lines = told_retention(retention, states)
     conditions = judge_retention(policy, checked.status.conditions, retention, lines, states, now)
+    conditions = judge_suspects(conditions, suspicion.suspects, now=now, generation=policy.metadata.generation)
+    suspicious = list_suspects(suspicion.suspects)
     return Kept(
-        status=structs.replace(checked.status, conditions=conditions, retention=lines),
+        status=structs.replace(checked.status, conditions=conditions, retention=lines, suspicious=suspicious),
         actions=tuple(action for upkeep in upkeeps for action in upkeep.actions),
         events=tuple(checked.events),
         changes_at=min((at for at in (checked.changes_at, retention.next_at) if at is not None), default=None),
@@ -124,6 +129,7 @@ def _ask_retention(
     places: Sequence[Places],
     snapshots: tuple[BackupSnapshot, ...],
     keys: KeysStep | None,
+    suspicion: Suspicion,
     now: datetime,
 ) -> Asked:
     """What retention wants of the vaults at each location: nothing while the keys of the one that runs go to are not there, which is told.
@@ -149,7 +155,7 @@ def _ask_retention(
         if vault.vault in ready
         for name, location in vault.locations.items()
     ]
-    return ask_retention(policy, snapshots, vaults, now)
+    return ask_retention(policy, snapshots, vaults, now, suspicion=suspicion)
 
 
 class _Wanted(Struct, frozen=True):

@@ -33,6 +33,7 @@ from recoup.plan.actions import Object
 from recoup.plan.copies import count_copies
 from recoup.plan.objects.identity import Owner
 from recoup.plan.observed import Point
+from recoup.plan.suspicion import note_before
 
 MAX_VOLUMES = 256
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
@@ -179,6 +180,8 @@ def _volume(point: Point) -> SnapshotVolume:
         bytes_total=point.bytes_total,
         bytes_read=point.bytes_read,
         bytes_stored=point.bytes_stored,
+        bytes_new=point.figures.bytes_new if point.figures is not None else None,
+        before=note_before(point.figures),
         duration=to_duration(timedelta(seconds=point.duration)),
         warnings=point.errors or None,
     )

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from recoup.api.backuppolicy import MAX_EXPIRING, BackupPolicy, LocationRetention, ZonedRules
 from recoup.api.durations import parse_duration
@@ -57,19 +57,22 @@ def describe_rules(asked: ZonedRules) -> str:
     return to_rules(asked).describe()
 
 
-def judge_points(catalogue: Catalogue, policy_uid: str, rules: ZonedRules, beside: Sequence[Catalogue] = ()) -> Judged:
+def judge_points(
+    catalogue: Catalogue, policy_uid: str, rules: ZonedRules, beside: Sequence[Catalogue] = (), held: frozenset[str] = frozenset()
+) -> Judged:
     """Decide about all points of the policy that live at a location, each volume by itself. Computed once for the same catalogues.
 
     `beside`: its other vaults there, whose points count as those of one. Without one of them more is kept, and never less.
+    `held`: uids of claims of which nothing is forgotten.
     """
-    key = (policy_uid, rules)
+    key = (policy_uid, rules, held)
     known: tuple[tuple[Catalogue, ...], Judged] | None = catalogue.memory.get(key)
     if known is None or len(known[0]) != len(beside) or any(one is not other for one, other in zip(known[0], beside, strict=True)):
-        known = catalogue.memory[key] = (tuple(beside), _judge_points((catalogue, *beside), policy_uid, rules))
+        known = catalogue.memory[key] = (tuple(beside), _judge_points((catalogue, *beside), policy_uid, rules, held))
     return known[1]
 
 
-def _judge_points(catalogues: Sequence[Catalogue], policy_uid: str, rules: ZonedRules) -> Judged:
+def _judge_points(catalogues: Sequence[Catalogue], policy_uid: str, rules: ZonedRules, held: frozenset[str]) -> Judged:
     points = [point for catalogue in catalogues for point in catalogue.points]
     complete = _complete(points)
     lineages: dict[str, list[Candidate]] = defaultdict(list)
@@ -79,27 +82,35 @@ def _judge_points(catalogues: Sequence[Catalogue], policy_uid: str, rules: Zoned
             candidate = Candidate(point.manifest, point.taken_at, point.order, complete[point.manifest], point.verified, bool(point.pinned))
             lineages[volume].append(candidate)
     wanted, zone = to_rules(rules), ZoneInfo(rules.time_zone)
-    decisions: list[Decision] = [one for members in lineages.values() for one in decide(members, wanted, zone)]
+    decisions: list[Decision] = []
+    for volume, members in lineages.items():
+        judged = decide(members, wanted, zone)
+        decisions += [_held(one) for one in judged] if volume in held else judged
     kept = {one.id: one.reasons for one in decisions if one.keep}
     return Judged(kept, tuple(one.id for one in decisions if not one.keep))
 
 
+def _held(decision: Decision) -> Decision:
+    return decision if decision.keep else structs.replace(decision, keep=True, reasons=(SUSPICIOUS_CHANGE,))
+
+
 def weigh(
-    policy: BackupPolicy, location: str, catalogue: Catalogue, names: Mapping[str, str], now: datetime, beside: Sequence[Catalogue] = ()
-) -> Weighed | None:
+    policy: BackupPolicy, location: str, catalogue: Catalogue, names: Mapping[str, str], now: datetime, beside: Sequence[Catalogue] = (),
+    *, held: frozenset[str] = frozenset(),
+) -> Weighed | None:  # fmt: skip
     """What counts at a location now: the rules asked for, unless they take away what those in force keep and the grace is not over.
 
     While an edit waits nothing goes at all. `names`: BackupSnapshots by manifest. `beside`: as in judge_points; what goes may be theirs.
-    None without rules. Raises Invalid.
+    `held`: claims of which nothing goes. None without rules. Raises Invalid.
     """
     asked = asked_rules(policy, location)
     if asked is None:
         return None
     uid = policy.metadata.uid
     before = next((line for line in policy.status.retention if line.location == location), LocationRetention(location=location))
-    judged = judge_points(catalogue, uid, asked, beside)
+    judged = judge_points(catalogue, uid, asked, beside, held)
     if asked != before.in_force:
-        former = set(judge_points(catalogue, uid, before.in_force, beside).gone) if before.in_force else set()
+        former = set(judge_points(catalogue, uid, before.in_force, beside, held).gone) if before.in_force else set()
         expiring = [manifest for manifest in judged.gone if manifest not in former]
         since = before.since if before.edited == asked and before.since else now.replace(microsecond=0)
         effective = since + parse_duration(policy.spec.retention.edit_grace if policy.spec.retention else DEFAULT_GRACE)
@@ -125,6 +136,9 @@ def kept_by(reasons: Sequence[str]) -> tuple[str, ...]:
     """
     return tuple(dict.fromkeys("pin" if reason == "pinned" else reason.split(" ")[0].rstrip(",") for reason in reasons))
 
+
+SUSPICIOUS_CHANGE = "suspicious-change"
+"""What keeps a point that the rules would let go of, while its volume is held."""
 
 DEFAULT_GRACE = "24h"
 """Of an edit where only a location has rules of its own: the default of spec.retention.editGrace."""

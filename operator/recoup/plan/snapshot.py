@@ -11,7 +11,7 @@ import msgspec
 
 from recoup.api.backuplocation import BackupLocation
 from recoup.api.backuppolicy import BackupPolicy
-from recoup.api.backupsnapshot import KIND, BackupSnapshot, BackupSnapshotStatus
+from recoup.api.backupsnapshot import KIND, BackupSnapshot, BackupSnapshotStatus, ResolvedRun
 from recoup.api.objects import API_VERSION, decode, encode
 from recoup.plan.access import Refusal
 from recoup.plan.actions import Action, Delete, Object, Plan
@@ -28,6 +28,7 @@ from recoup.plan.refusals import admit
 from recoup.plan.snapshot_resolve import home_vault, location_name, resolve_run, vault_of
 from recoup.plan.snapshot_status import ORDINARY, describe_run, is_over, refused_status
 from recoup.plan.snapshot_volume import FINAL, Run, needs_catalogue, seats_wanted, step_volume
+from recoup.plan.suspicion import judge_snapshot
 from recoup.plan.vault_keys import drop_finished_keys_jobs
 from recoup.plan.volume_view import VolumeView, measure_skew, view_volume
 
@@ -146,13 +147,22 @@ def _described(
     namespace, generation = snapshot.metadata.namespace or "", snapshot.metadata.generation
     if status.completed_at is not None:
         status = _renewed(observed, snapshot, status, now)
-    return describe_run(status, namespace=namespace, now=now, generation=generation, cleaning=cleaning)
+    status = describe_run(status, namespace=namespace, now=now, generation=generation, cleaning=cleaning)
+    asked = _own_policy(observed, status)
+    terms = asked.spec.suspicious_change if asked else (status.run or ResolvedRun()).suspicious_change
+    conditions = judge_snapshot(status.conditions, status.volumes, terms, snapshot.spec.accept, now=now, generation=generation)
+    return msgspec.structs.replace(status, conditions=conditions)
+
+
+def _own_policy(observed: SnapshotObserved, status: BackupSnapshotStatus) -> BackupPolicy | None:
+    """The policy as it is now; None if it was not read, is gone, or another one has its name."""
+    policy = decode(BackupPolicy, observed.policy) if observed.policy is not None else None
+    return policy if policy and policy.metadata.uid == status.policy_uid else None
 
 
 def _renewed(observed: SnapshotObserved, snapshot: BackupSnapshot, status: BackupSnapshotStatus, now: datetime) -> BackupSnapshotStatus:
     """What the logs say of a recovery point after its run: the part of the status that still changes."""
-    policy = decode(BackupPolicy, observed.policy) if observed.policy is not None else None
-    own = policy if policy and policy.metadata.uid == status.policy_uid else None
+    own = _own_policy(observed, status)
     wanted = tuple(item.name for item in own.spec.locations) if own else ()
     locations = {name: decode(BackupLocation, location) for name, location in observed.locations.items()}
     status = msgspec.structs.replace(status, copies=renew_copies(status, wanted, locations, observed.catalogues, now))

@@ -142,6 +142,7 @@ def _settle(observed: SnapshotObserved, policy: BackupPolicy, location: BackupLo
             exclude=policy.spec.files.exclude,
             mover=policy.spec.mover,
             hooks=policy.spec.hooks,
+            suspicious_change=policy.spec.suspicious_change,
         ),
         started_at=now.replace(microsecond=0),
         volumes=tuple(sorted([*selected, *absent], key=lambda volume: volume.persistent_volume_claim)),

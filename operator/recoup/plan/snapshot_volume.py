@@ -40,6 +40,7 @@ from recoup.plan.observed import Point, Seat, SnapshotObserved
 from recoup.plan.refusals import REFUSAL_LIMIT, admit
 from recoup.plan.run_file import write_run
 from recoup.plan.snapshot_status import WAITING_FOR_SEAT
+from recoup.plan.suspicion import note_before
 from recoup.plan.topology import away_from
 from recoup.plan.volume_view import VolumeView, delete, is_going, record_claim
 
@@ -318,6 +319,8 @@ def _stored(view: VolumeView, point: Point, first_paths: tuple[str, ...]) -> Sna
         bytes_total=point.bytes_total,
         bytes_read=point.bytes_read,
         bytes_stored=point.bytes_stored,
+        bytes_new=point.figures.bytes_new if point.figures is not None else None,
+        before=note_before(point.figures),
         duration=to_duration(timedelta(seconds=point.duration)),
         warnings=point.errors or None,
         first_paths=first_paths if point.errors else (),

@@ -211,3 +211,31 @@ def test_a_guard_is_for_one_vault_of_another_cluster(bench: Bench, more: list[st
     code, message = bench.fails("forget", "--last", "1", "--guard", "1h", *more)
     assert code == 2
     assert "--guard" in message
+
+
+def test_what_was_lost_or_encrypted_is_held_until_somebody_accepts_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Shown to fail without `hold=hold` in the command: then --hold-suspicious lets go of what was there before the loss."""
+    bench = Bench(tmp_path, capsys)
+    kept, half = b"words that are compressible " * 40_000, bench.source / "half"
+    (bench.source / "file").write_bytes(kept)
+    half.write_bytes(kept[::-1])
+    good = str(bench.json("backup", "--source", str(bench.source))["id"])
+    half.write_bytes(os.urandom(len(kept)))
+    encrypted = str(bench.json("backup", "--source", str(bench.source))["id"])
+    for name in ("file", "half"):
+        (bench.source / name).unlink()
+    emptied = str(bench.json("backup", "--source", str(bench.source))["id"])
+    after = str(bench.json("backup", "--source", str(bench.source))["id"])
+    rules = ("--last", "1", "--min-verified", "0", "--hold-suspicious", "--dry-run", "--explain")
+
+    def judged(*more: str) -> dict[str, tuple[bool, list[str]]]:
+        return {point["id"]: (point["keep"], point["reasons"]) for point in bench.json("forget", *rules, *more)["points"]}
+
+    held = judged()
+    assert all(keep for keep, _ in held.values())
+    assert held[good][1] == [f"suspicious change in {emptied[:16]}: SourceEmpty"]
+    assert judged("--accept", emptied)[good][1] == [f"suspicious change in {encrypted[:16]}: NoLongerCompressible"]
+    assert [one for one, (keep, _) in judged("--accept", emptied, "--accept", encrypted).items() if keep] == [after]
+    assert judged("--accept", emptied, "--rewritten", "60")[good][0] is False, "a threshold of its own"
+    assert bench.fails("forget", "--last", "1", "--accept", emptied)[0] == 2
+    assert bench.json("forget", "--last", "1", "--min-verified", "0")["forgotten"] == 6, "without the option rules alone decide"

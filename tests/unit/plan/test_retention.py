@@ -85,6 +85,7 @@ def test_a_forget_job_carries_the_rules_and_the_generation_and_no_list_of_points
     assert " ".join(arguments).endswith(
         "--maintenance-keys /recoup/maintenance --report /dev/termination-log --policy policy-uid --policy-generation 1"
         " --last 2 --daily 3 --within 129600s --min-verified 2 --time-zone UTC"
+        " --hold-suspicious --lost-bytes 50 --lost-files 50 --rewritten 25 --stored-share 95"
     )
     assert not any(one.manifest in arguments for one in points(DAILY))
 

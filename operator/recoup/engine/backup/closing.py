@@ -22,7 +22,7 @@ from recoup.engine.backup.source import OpenSource
 from recoup.engine.format.kinds import BlockKind, Kind
 from recoup.engine.format.names import digest_of, object_name
 from recoup.engine.log.bodies import Commit
-from recoup.engine.log.points import PointRecord, seal_point
+from recoup.engine.log.points import Before, PointRecord, seal_point
 from recoup.engine.records.cache import Root
 from recoup.engine.records.index import encode_segment
 from recoup.engine.records.manifest import Manifest, Run, encode_manifest
@@ -46,6 +46,7 @@ class Closing(Record):
     request: Request
     source: OpenSource
     walker: bytes
+    before: Before | None = None
 
     @property
     def consistency(self) -> str:
@@ -215,6 +216,8 @@ def _commit(
         bytes_stored=closing.work.ledger.stored,
         errors=captured.errors_total,
         tool=TOOL,
+        bytes_new=closing.work.packs.plain,
+        before=closing.before,
     )
     sealed = seal_point(keys.meta_key, keys.identity, keys.generation, session, record)
     manifest, object_set, cache = objects

@@ -134,6 +134,8 @@ class PackWriter:
         self._blocks: list[tuple[bytes, int]] = []
         self._free: list[memoryview] = []
         self._unmade = buffers
+        self.plain = 0
+        """Bytes of all blocks that were added, before they were compressed."""
 
     def add(self, block: bytes, kind: BlockKind, codec: Codec, plain_length: int, payload: memoryview | bytes) -> None:
         full: Callable[[], None] | None = None
@@ -145,6 +147,7 @@ class PackWriter:
             assert self._builder is not None
             number = self._builder.add(block, kind, codec, plain_length, payload)
             self._blocks.append((block, number))
+            self.plain += plain_length
         if full is not None:
             full()
 

@@ -18,7 +18,7 @@ from recoup.engine.format.kinds import BlockKind, Kind
 from recoup.engine.keys.roles import WriterKeys
 from recoup.engine.keys.tickets import read_ticket
 from recoup.engine.log.bodies import Commit
-from recoup.engine.log.points import open_point
+from recoup.engine.log.points import Before, open_point
 from recoup.engine.log.state import LogState
 from recoup.engine.records.cache import decode_root
 from recoup.engine.records.nodes import Locator, ObjectRef
@@ -58,6 +58,20 @@ def find_lineage(
 def newest_point(state: LogState, keys: WriterKeys, *, pvc_uid: str, source: str) -> Commit | None:
     """The newest live point of the volume, whether or not it can be built on."""
     return next(_same_volume(state, keys, pvc_uid=pvc_uid, source=source), None)
+
+
+def figures_before(state: LogState, keys: WriterKeys, *, pvc_uid: str, source: str) -> Before | None:
+    """What the new point's record says of the one before it; None if there is none, or it cannot be read."""
+    body = newest_point(state, keys, pvc_uid=pvc_uid, source=source)
+    if body is None:
+        return None
+    try:
+        last = open_point(keys.meta_key, keys.identity, state.commits[body.manifest].generation, body.session, body.record)
+    except (Integrity, Invalid):
+        return None
+    earlier = last.before or Before(0, 0, 0, 0)
+    new = last.bytes_new or 0
+    return Before(last.files, last.bytes_total, earlier.bytes_new + new, earlier.bytes_stored + (last.bytes_stored if new else 0))
 
 
 def _same_volume(state: LogState, keys: WriterKeys, *, pvc_uid: str, source: str) -> Iterator[Commit]:

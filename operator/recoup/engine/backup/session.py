@@ -22,7 +22,7 @@ from recoup.engine.backup.fixed import MAX_BLOCKS_OF_REGION
 from recoup.engine.backup.lineage import Lineage, walker_key
 from recoup.engine.backup.pace import Pace
 from recoup.engine.backup.packs import PACK_BYTES, Ledger, put_object
-from recoup.engine.backup.parent import find_lineage
+from recoup.engine.backup.parent import figures_before, find_lineage
 from recoup.engine.backup.pipeline import Pipeline, worker_count
 from recoup.engine.backup.readback import ReadBack
 from recoup.engine.backup.resume import Checkpoints, OpenSession, earlier_attempts
@@ -152,9 +152,8 @@ def _attempts(
     """With the lineage's cache; without it if the cache turns out to lie."""
     readback = ReadBack(log.store, keys)
     walker = walker_key(keys.path_key, source.kind.value, request.rules.tokens)
-    pvc_uid = request.run.source.persistent_volume_claim_uid if request.run is not None and request.run.ticket else ""
     lineage, reason = find_lineage(
-        log.state, keys, readback, pvc_uid=pvc_uid, source=record_source(request.run, source.path), walker=walker
+        log.state, keys, readback, pvc_uid=_claim_uid(request), source=record_source(request.run, source.path), walker=walker
     )
     notes = [reason] if reason else []
     try:
@@ -206,7 +205,8 @@ def _attempt(
             pipeline, keys, ledger, dedup, lineage, pace, request.pack_bytes, request.uploaders, request.region_blocks, started, on_progress
         )
         captured = capture(work, source, request.rules, request.unit)
-        closing = Closing(work, log.store, readback, request, source, walker)
+        before = figures_before(log.state, keys, pvc_uid=_claim_uid(request), source=record_source(request.run, source.path))
+        closing = Closing(work, log.store, readback, request, source, walker, before)
         commit = close_point(closing, captured, opened)
     log.append(commit, keys.signer)
     objects, size = earlier.used
@@ -215,6 +215,11 @@ def _attempt(
     if captured.rewritten:
         notes.append(f"{captured.rewritten} bytes that did not change were written again, because they lay in too many blocks")
     return _result(commit, captured, ledger, notes)
+
+
+def _claim_uid(request: Request) -> str:
+    """The claim that the ticket is for; empty for a run without one, which is known by where its data comes from."""
+    return request.run.source.persistent_volume_claim_uid if request.run is not None and request.run.ticket else ""
 
 
 def _result(commit: Commit, captured: Captured, ledger: Ledger, notes: list[str]) -> Result:

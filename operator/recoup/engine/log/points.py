@@ -10,10 +10,24 @@ import msgspec
 
 from recoup.engine.format.records import decode_record, encode_record, open_record, seal_record
 from recoup.engine.keys.roles import VaultIdentity
+from recoup.suspicion import Earlier, Figures
+
+_MAP_OF_15 = b"\x8f"
+"""How a record without figures begins: MessagePack's map of as many fields as it has."""
 
 
-class PointRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What people and planners need to know of one volume's recovery point without reading its manifest."""
+class Before(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Figures of the point of the same volume before this one: what tells a sudden change also when that point is forgotten."""
+
+    files: int
+    bytes_total: int
+    bytes_new: int
+    """Sums over it and all before it, as is the next: how compressible the volume was."""
+    bytes_stored: int
+
+
+class _Unmeasured(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The record as it was before it had figures of sudden changes: a form of its own, which stays readable."""
 
     point: str
     """The recovery point that this volume belongs to: the BackupSnapshot's UID, or the session in hex on the command line."""
@@ -41,15 +55,39 @@ class PointRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tool: str
 
 
+class PointRecord(_Unmeasured, frozen=True):
+    """What people and planners need to know of one volume's recovery point without reading its manifest."""
+
+    bytes_new: int | None = None
+    """Content that no earlier point had, before it was compressed; `bytes_stored` is what it came to, with all else. None: unknown."""
+    before: Before | None = None
+    """Never without `bytes_new`."""
+
+    @property
+    def figures(self) -> Figures:
+        """What retention judges a sudden change by."""
+        last = self.before
+        before = Earlier(last.files, last.bytes_total, last.bytes_new, last.bytes_stored) if last is not None else None
+        return Figures(self.files, self.bytes_total, self.bytes_stored, self.bytes_new, before)
+
+
 def seal_point(meta_key: bytes, identity: VaultIdentity, generation: int, session: bytes, record: PointRecord) -> bytes:
     """The record as COMMIT carries it, bound to vault, generation and session."""
-    return seal_record(meta_key, _context(identity, generation, session), encode_record(record))
+    return seal_record(meta_key, _context(identity, generation, session), _encode(record))
 
 
 def open_point(meta_key: bytes, identity: VaultIdentity, generation: int, session: bytes, sealed: bytes) -> PointRecord:
     """Undo `seal_point`. Raises Integrity naming the session."""
     name = f"the catalogue record of session {session.hex()}"
-    return decode_record(open_record(meta_key, _context(identity, generation, session), sealed, name), PointRecord, name)
+    plain = open_record(meta_key, _context(identity, generation, session), sealed, name)
+    if plain[:1] != _MAP_OF_15:
+        return decode_record(plain, PointRecord, name)
+    return PointRecord(*msgspec.structs.astuple(decode_record(plain, _Unmeasured, name)))
+
+
+def _encode(record: PointRecord) -> bytes:
+    """Without figures the older form: of what is the same there is one encoding, which every reader knows."""
+    return encode_record(record if record.bytes_new is not None else _Unmeasured(*msgspec.structs.astuple(record)[:15]))
 
 
 def _context(identity: VaultIdentity, generation: int, session: bytes) -> bytes:

@@ -6,6 +6,8 @@ Only prune gets the credentials that may delete, where the location has some of 
 
 from collections.abc import Sequence
 
+from msgspec import Struct
+
 from recoup.api.backuplocation import BackupLocationSpec, PullRetention
 from recoup.api.backuppolicy import Mover, ZonedRules
 from recoup.api.durations import parse_duration
@@ -14,18 +16,37 @@ from recoup.plan.actions import Object
 from recoup.plan.objects.jobs import any_key, build_job
 from recoup.plan.objects.pod import REPORT, PodParts, build_pod_template, secret_volume, store_arguments, store_parts
 from recoup.plan.observed import Surroundings
+from recoup.suspicion import Thresholds
 
 _KEYS = "/recoup/maintenance"
 _BESIDE = "/recoup/beside"
 _COUNTS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 
 
-def forget_arguments(policy_uid: str, generation: int, rules: ZonedRules) -> list[str]:
+class Guard(Struct, frozen=True):
+    """What `recoup forget` is told of suspicious changes. accepted: manifests; volumes: the only claims to judge, all if there is none."""
+
+    thresholds: Thresholds
+    accepted: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+
+
+def forget_arguments(policy_uid: str, generation: int, rules: ZonedRules, guard: Guard | None = None) -> list[str]:
     """`recoup forget` for one policy by its rules; which points these are, the command finds for itself."""
     counts = [part for name in _COUNTS if (number := getattr(rules, name)) for part in (f"--{name}", str(number))]
     within = ["--within", f"{int(parse_duration(rules.within).total_seconds())}s"] if rules.within else []
     floor = ["--min-verified", str(rules.min_verified), "--time-zone", rules.time_zone]
-    return ["forget", "--policy", policy_uid, "--policy-generation", str(generation), *counts, *within, *floor]
+    return ["forget", "--policy", policy_uid, "--policy-generation", str(generation), *counts, *within, *floor, *_guarded(guard)]
+
+
+def _guarded(guard: Guard | None) -> list[str]:
+    if guard is None:
+        return []
+    names = Thresholds.__struct_fields__
+    given = [part for name in names for part in (f"--{name.replace('_', '-')}", str(getattr(guard.thresholds, name)))]
+    accepted = [part for manifest in guard.accepted for part in ("--accept", manifest)]
+    volumes = [part for uid in guard.volumes for part in ("--volume", uid)]
+    return ["--hold-suspicious", *given, *accepted, *volumes]
 
 
 def pin_arguments(manifests: Sequence[str], reason: str) -> list[str]:
