@@ -12,7 +12,7 @@ from recoup.engine.catalogue import Catalogue, Cursor, Point, read_catalogue, se
 from recoup.engine.keys.signing import SigningKey
 from recoup.engine.keys.tickets import ticket_from_text
 from recoup.engine.log.bodies import Attest, Commit
-from recoup.engine.log.points import PointRecord, open_point, seal_point
+from recoup.engine.log.points import Before, PointRecord, open_point, seal_point
 from recoup.engine.vault import Unlocked
 from recoup.errors import Integrity, Invalid
 from tests.faults.store import FaultStore
@@ -167,3 +167,24 @@ def test_a_ticket_of_another_run_key_opens_no_session(vault: Unlocked) -> None:
         vault.log.append(open_body(session, ticket), vault.writer.signer)
     with pytest.raises(Invalid, match="base64"):
         ticket_from_text("ü")
+
+
+@pytest.mark.parametrize(
+    ("record", "head"),
+    [
+        (RECORD, b"\x8f"),
+        (msgspec.structs.replace(RECORD, bytes_new=0), b"\xde"),
+        (msgspec.structs.replace(RECORD, bytes_new=7, before=Before(1, 2, 3, 4)), b"\xde"),
+    ],
+    ids=["without figures, as ever", "the first of its volume", "with the one before"],
+)
+def test_a_record_with_figures_and_one_without_are_both_read(
+    record: PointRecord, head: bytes, vault: Unlocked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shown to fail with one struct for both: its map has another header then, and no record of before opens."""
+    writer, session = vault.writer, bytes(16)
+    monkeypatch.setattr("recoup.engine.log.points.seal_record", lambda _key, _context, plain: plain)
+    monkeypatch.setattr("recoup.engine.log.points.open_record", lambda _key, _context, plain, _name: plain)
+    data = seal_point(writer.meta_key, writer.identity, writer.generation, session, record)
+    assert data[:1] == head
+    assert open_point(writer.meta_key, writer.identity, writer.generation, session, data) == record
