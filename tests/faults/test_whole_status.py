@@ -105,7 +105,8 @@ def test_a_run_at_work_does_what_its_policy_says_and_tells_all_of_it() -> None:
     tell_progress(world, controller, SNAPSHOT_KEY)
     assert pod.ran == ["lock", "unlock"]
     status = timeless(snapshot_status(world))
-    assert status["run"] == {"volumeSnapshotClassName": "cuts", "exclude": ["*.tmp"], "hooks": HOOKS, "mover": MOVER}
+    settings = {"volumeSnapshotClassName": "cuts", "exclude": ["*.tmp"], "hooks": HOOKS, "mover": MOVER, "suspiciousChange": {}}
+    assert status["run"] == settings
     assert status["volumes"][0] == UPLOADING
 
 

@@ -108,7 +108,8 @@ def test_wrong_calls_end_with_2(arguments: list[str], capsys: pytest.CaptureFixt
 
 
 WAIT = """
-import sys, threading
+import signal, sys, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where the tests run in the background of a shell
 from recoup.cli import main
 import click
 
