@@ -13,7 +13,7 @@ from msgspec import structs
 
 from recoup.api.backuplocation import BackupLocation, Vault
 from recoup.api.labels import MANAGED_BY, MANAGER
-from recoup.api.names import adopted_secret, catalogue_secret
+from recoup.api.names import adopted_secret, catalogue_secret, label_value
 from recoup.api.objects import decode
 from recoup.controller import failures
 from recoup.controller.catalogues import Catalogues
@@ -27,10 +27,11 @@ from recoup.controller.resources import JOB, LOCATION, POD, SECRET
 from recoup.errors import RecoupError
 from recoup.plan.actions import Plan
 from recoup.plan.adoption import Listing, is_adopt_job
-from recoup.plan.location import LocationObserved, plan_location
+from recoup.plan.location import LocationObserved, find_refusal, plan_location
 from recoup.plan.location_conditions import Reading
 from recoup.plan.movers import is_over
 from recoup.plan.objects.identity import COMPONENT, VAULT
+from recoup.plan.objects.identity import LOCATION as LOCATION_OF_MOVER
 from recoup.plan.pulling import LOOK_EVERY, PulledVault, PullSource, foreign_vaults
 
 LIST_EVERY = 600.0
@@ -63,6 +64,7 @@ class LocationReconciler:
             listing=listing,
             views=self._views.observe_all(reader, obj, now),
             pulls=pulls,
+            refused_at=self._refused_at(reader, obj, now),
             warnings=reader.warnings_of(children, now),
             failures=self._ledger.of(uid),
         )
@@ -80,6 +82,12 @@ class LocationReconciler:
             raise
         except RecoupError as error:
             return Reading(reason=error.reason, message=str(error))
+
+    def _refused_at(self, reader: Reader, obj: Object, now: datetime) -> datetime | None:
+        """By the backup movers that still are there, as far as they are known: the next one that fails tells again."""
+        labels = f"{MANAGED_BY}={MANAGER},{LOCATION_OF_MOVER}={label_value(obj['metadata']['name'])}"
+        movers = [each for kind in (JOB, POD) for each in reader.kube.list(kind, reader.around.movers_namespace, labels=labels)]
+        return find_refusal(movers, now)
 
     def _list_vaults(self, obj: Object) -> Listing | None:
         location = decode(BackupLocation, obj)

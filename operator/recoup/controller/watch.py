@@ -33,6 +33,7 @@ from recoup.controller.resources import (
     Key,
     Resource,
 )
+from recoup.plan.objects.identity import LOCATION as LOCATION_OF_MOVER
 from recoup.plan.objects.identity import RESTORED_BY, VAULT, VAULT_NAMESPACE
 
 log = logging.getLogger(__name__)
@@ -188,6 +189,8 @@ class Router:
         state = self._children[uid] = _state_of(kind, body)
         if state != before and event != "ADDED":
             self._tell_owner(kind, body, SETTLE)
+            if kind == JOB.kind and state == ["Failed"] and LOCATION_OF_MOVER in (body["metadata"].get("labels") or {}):
+                self._wake((LOCATION.kind,))  # it may be the location's fault: that is for its probe to tell
 
     def _tell_owner(self, kind: str, body: Body, delay: float) -> None:
         labels = body["metadata"].get("labels") or {}

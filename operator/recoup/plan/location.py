@@ -5,6 +5,7 @@ with the movers' credentials that writes, races and reads back. Judging them is 
 at a location.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -48,6 +49,7 @@ class LocationObserved(Struct, frozen=True, kw_only=True):
     vaults: of the Secrets catalogue-<vault> and adopted-<vault> of this location: what Jobs found.
     listing: the look for vaults that were made elsewhere; None if it is not asked for.
     pulls: what spec.pull names, with the catalogues of the vaults there and here.
+    refused_at: when a backup's mover last ended because it could not get at the place; None if there is none that failed so.
     views: the recovery points that belong into namespaces of this cluster, and the objects that show them.
     warnings: by uid, the message of the newest Warning Event about a Pod among the children.
     failures: the last API error per object of this owner, dropped once the write succeeded.
@@ -61,6 +63,7 @@ class LocationObserved(Struct, frozen=True, kw_only=True):
     listing: Listing | None = None
     views: ViewsObserved | None = None
     pulls: tuple[PullSource, ...] = ()
+    refused_at: datetime | None = None
     warnings: dict[str, str] = {}
     failures: dict[FailureKey, ApiFailure] = {}
 
@@ -175,7 +178,7 @@ def _probe(location: BackupLocation, observed: LocationObserved, now: datetime) 
         return Step(last=last, actions=tuple(delete(job) for job in jobs if not is_going(job)))
     if unread:
         return _follow(location, unread[0], observed, now, removals)
-    wait = _due_in(location, now)
+    wait = _due_in(location, None if _away(observed.reading) else observed.refused_at, now)  # who is away needs no probe to say so
     if wait > timedelta():
         return Step(last=last, actions=removals, again=_POLL if read else wait.total_seconds())
     owner = Owner(kind=KIND, namespace="", name=location.metadata.name, uid=location.metadata.uid)
@@ -212,10 +215,19 @@ def _probed_settings(job: Object, location: BackupLocation) -> str:
     return settings if job["metadata"]["name"] == expected else "outdated"
 
 
-def _due_in(location: BackupLocation, now: datetime) -> timedelta:
+def find_refusal(movers: Sequence[Object], now: datetime) -> datetime | None:
+    """When one of these backup movers (Jobs and Pods) last ended because it could not get at its location."""
+    pods = tuple(each for each in movers if each["kind"] == "Pod")
+    verdicts = (judge_mover(job, pod_of(job, pods), now=now, warnings={}) for job in movers if job["kind"] == "Job")
+    return max((each.since for each in verdicts if each.reason in UNREACHABLE and each.since is not None), default=None)
+
+
+def _due_in(location: BackupLocation, refused_at: datetime | None, now: datetime) -> timedelta:
     last = location.status.last_probe
     if last is None or last.settings != settings_hash(location):
         return timedelta()
+    if last.result == PASSED and refused_at is not None and refused_at > last.at:
+        return timedelta()  # one probe tells for all runs to come: without it each would make its own Jobs in vain
     if last.result == PASSED:
         pause = PROBE_AGAIN
     elif last.result in UNREACHABLE and not is_true(location.status.conditions, CONFORMANT):

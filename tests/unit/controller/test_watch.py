@@ -8,6 +8,7 @@ from recoup.api.labels import owner_labels
 from recoup.controller.cache import KINDS, OURS, Cache
 from recoup.controller.resources import JOB, NAMESPACE, PVC, SNAPSHOT, VOLUME_SNAPSHOT, Key
 from recoup.controller.watch import Router, build_registry, build_settings, listener
+from recoup.plan.objects.identity import LOCATION as LOCATION_OF_MOVER
 from recoup.plan.objects.identity import RESTORED_BY, VAULT, VAULT_NAMESPACE
 
 
@@ -238,3 +239,14 @@ def test_kopf_is_asked_for_events_only_and_writes_nothing(heard: Heard) -> None:
     assert not settings.posting.enabled
     assert settings.peering.standalone
     assert len(settings.watching.label_selectors) == len(OURS)
+
+
+@pytest.mark.parametrize(
+    ("labels", "condition", "woken"),
+    [({LOCATION_OF_MOVER: "frankfurt"}, "Failed", 1), ({LOCATION_OF_MOVER: "frankfurt"}, "Complete", 0), ({}, "Failed", 0)],
+)
+def test_a_backup_mover_that_fails_has_the_locations_looked_at(heard: Heard, labels: dict[str, str], condition: str, woken: int) -> None:
+    heard.router.owner_event("BackupLocation", "ADDED", owner("frankfurt", "u9", namespace=None))
+    heard.changed.clear()
+    heard.router.tell(JOB, "MODIFIED", child(labels, conditions=[{"type": condition, "status": "True"}]))
+    assert heard.changed == [Key("BackupLocation", "", "frankfurt")] * woken
