@@ -42,6 +42,7 @@ COMMANDS = {
     "replicate": "Copy vaults to another location.",
     "heal": "Bring back what a location lost, from other locations.",
     "prune": "Delete what no recovery point needs.",
+    "protect": "Extend the object lock of what recovery points need.",
     "repack": "Move what is needed out of packs that are mostly waste.",
     "doctor": "Probe a location: is it reachable, atomic, complete, on time?",
     "controller": "Run the operator in a cluster.",

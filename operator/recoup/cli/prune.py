@@ -110,6 +110,19 @@ def _text(pruned: Pruned, *, dry_run: bool) -> list[str]:
         lines.append(f"{pruned.given_up} lists of condemned objects were damaged: nothing was deleted for them, they are condemned anew")
     if pruned.strange:
         lines.append(f"{pruned.strange} names are no object's and were left alone")
+    done = pruned.deleted
+    if pruned.locked_objects:
+        size = human_bytes(pruned.locked_size)
+        lines.append(
+            f"{pruned.locked_objects} objects, {size}, swept before and locked: tried again by {_time(pruned.locked_until)} at the latest"
+        )
+    if done.deferred:
+        until = f"until {_date(done.last_until)} (the first until {_date(done.first_until)})" if done.last_until else "by a legal hold"
+        lines.append(f"{done.deferred} objects, {human_bytes(done.deferred_size)}, are locked {until}: a later run deletes them")
+    if done.covered:
+        lines.append(
+            f"{done.covered} of the deleted objects keep a version, which these credentials may not delete (s3:DeleteObjectVersion)"
+        )
     if dry_run:
         return [*lines, f"{pruned.swept_objects} objects, {human_bytes(pruned.swept_size)}, would be deleted now"]
     return [*lines, f"{pruned.deleted.objects} objects deleted, {human_bytes(pruned.deleted.size)} freed"]
@@ -133,6 +146,10 @@ def _fields(pruned: Pruned, *, dry_run: bool) -> dict[str, Any]:
         "objectsDeleted": pruned.deleted.objects,
         "bytesFreed": pruned.deleted.size,
         "deletesRefused": pruned.deleted.refused,
+        "objectsDeferred": pruned.deleted.deferred + pruned.locked_objects,
+        "bytesDeferred": pruned.deleted.deferred_size + pruned.locked_size,
+        "deferredUntil": _deferred_until(pruned),
+        "versionsLeft": pruned.deleted.covered,
         "listsDamaged": pruned.given_up,
         "strangeNames": pruned.strange,
         "waiting": [
@@ -140,6 +157,17 @@ def _fields(pruned: Pruned, *, dry_run: bool) -> dict[str, Any]:
             for one in pruned.waiting
         ],
     }
+
+
+def _deferred_until(pruned: Pruned) -> str | None:
+    """When the last of what is locked can be deleted, as far as it is known; None if nothing is locked."""
+    until = pruned.deleted.last_until
+    dates = [*([_date(until)] if until else []), *([_time(pruned.locked_until)] if pruned.locked_objects else [])]
+    return max(dates, default=None)
+
+
+def _date(until: datetime | None) -> str:
+    return "" if until is None else _time(round(until.timestamp() * 1000))
 
 
 def _time(milliseconds: int) -> str:

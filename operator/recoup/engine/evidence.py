@@ -1,7 +1,7 @@
-"""What EVIDENCE entries of verifications and drills state (docs/format.md section 6): one struct per kind, as JSON.
+"""What EVIDENCE entries of verifications, drills and object locks state (docs/format.md section 6): one struct per kind, as JSON.
 
 The log is signed but not sealed, so a statement names recovery points by digest and counts paths; it never names a path. Written by
-`engine/verify/` and `engine/drill.py`, added up by `engine/judged.py`.
+`engine/verify/`, `engine/drill.py` and `engine/maintenance/protect.py`, added up by `engine/judged.py`.
 """
 
 from __future__ import annotations
@@ -79,7 +79,33 @@ class Drill(msgspec.Struct, frozen=True, rename="camel"):
     tool: str = ""
 
 
-def to_entry(kind: str, statement: Verification | Drill) -> Evidence:
+class Locked(msgspec.Struct, frozen=True, rename="camel"):
+    """What one run of `recoup protect` saw to: everything that was live at `head` of this log is locked until `until`."""
+
+    started: str
+    ended: str
+    mode: str
+    """GOVERNANCE or COMPLIANCE."""
+    period: int
+    """Seconds from a PUT, or an extension, to the end of the lock."""
+    head: int
+    """Entries of this log before the run looked. What came later is not spoken of."""
+    until: str
+    """When the first of those locks ends, by the provider's clock; empty if none was seen."""
+    objects: int = 0
+    """Names that were looked at."""
+    extended: int = 0
+    unlocked: int = 0
+    """Of them not locked for so long, or not at all: then `until` does not hold for all."""
+    missing: int = 0
+    hidden: int = 0
+    """Hidden or overwritten, and not put back into sight."""
+    upto: int = 256
+    """Only digests that begin with a byte below it were seen to yet: the run goes on, or was stopped. 256: all."""
+    tool: str = ""
+
+
+def to_entry(kind: str, statement: Verification | Drill | Locked) -> Evidence:
     """The body of the entry that says so."""
     return Evidence(kind, msgspec.json.encode(statement).decode())
 

@@ -222,8 +222,12 @@ class Heal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     objects: tuple[ObjectRef, ...]
 
 
+LOCKED: Final = "Locked"
+"""Kind of EVIDENCE: until when what is live here is locked (engine/evidence.py)."""
+
+
 class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Something that was done and seen, for those who ask later: a shred, a restore drill."""
+    """Something that was done and seen, for those who ask later: a shred, a restore drill. Kind LOCKED is the maintenance key's."""
 
     kind: str
     """CamelCase."""
@@ -314,5 +318,5 @@ SIGNERS: Final[dict[EntryType, frozenset[Signer]]] = {
     EntryType.ATTEST: _BY_VERIFIER,
     EntryType.HEAL: _BY_NOBODY,
     EntryType.DAMAGED: _BY_VERIFIER,
-    EntryType.EVIDENCE: _BY_VERIFIER,
+    EntryType.EVIDENCE: _BY_VERIFIER | _BY_MAINTENANCE,
 }

@@ -15,6 +15,7 @@ from recoup.engine.keys.certificate import verify_certificate
 from recoup.engine.keys.signing import PUBLIC_KEY_BYTES
 from recoup.engine.keys.tickets import verify_ticket
 from recoup.engine.log.bodies import (
+    LOCKED,
     SIGNERS,
     TYPE_OF,
     Abort,
@@ -25,6 +26,7 @@ from recoup.engine.log.bodies import (
     Damaged,
     Descriptor,
     DescriptorRef,
+    Evidence,
     Index,
     Init,
     KeyGen,
@@ -47,6 +49,8 @@ def objection(state: Facts, body: Body, signer: Signer, generation: int) -> str 
     """Why `body`, signed by that role of that generation, would not count as the next entry; None if it would."""
     if signer not in SIGNERS[TYPE_OF[type(body)]]:
         return f"a {type(body).__name__} is not signed by the {signer.name.lower()} key"
+    if isinstance(body, Evidence) and (signer is Signer.MAINTENANCE) != (body.kind == LOCKED):
+        return f"EVIDENCE of kind {body.kind[:64]} is not signed by the {signer.name.lower()} key"
     if isinstance(body, Init):
         return _init(state, body, generation)
     if isinstance(body, Mirror):

@@ -43,8 +43,13 @@ class Look(Record):
     unnamed: ListWriter
     """Not live, and perhaps an unfinished session's."""
     due: list[Due]
+    later: set[int] = field(default_factory=set)
+    """SWEEPs that it is too early for: what they name is locked."""
     leftovers: list[Listed] = field(default_factory=list)
-    """Swept and still there: a run stopped before it had deleted them."""
+    """Swept and still there: a run stopped before it had deleted them, or their lock should have ended by now."""
+    locked_objects: int = 0
+    """Swept and still there, of those that it is too early for."""
+    locked_size: int = 0
     live_objects: int = 0
     """Digests that are needed."""
     objects: int = 0
@@ -62,8 +67,13 @@ class _Condemned:
         return {(row.digest, row.incarnation) for stream in self._streams for row in stream.at(byte)}
 
 
-def look(store: Store, state: Facts, keys: MaintenanceKeys, due: set[int], pool: Executor, progress: Progress, *, put: bool) -> Look:
-    """Look once. `due`: seqs of CONDEMNs to prepare. Raises Integrity if anything that says what is live cannot be read."""
+def look(
+    store: Store, state: Facts, keys: MaintenanceKeys, due: set[int], pool: Executor, progress: Progress, *, put: bool, later: set[int]
+) -> Look:
+    """Look once. `due`: seqs of CONDEMNs to prepare; `later`: SWEEPs whose objects are locked.
+
+    Raises Integrity if anything that says what is live cannot be read.
+    """
     sets = StoredSets(store, state.vault_id, state)
     progress.start("reading sets")
     live, forgotten = live_digests(sets, state, pool), forgotten_digests(sets, state, pool)
@@ -71,7 +81,7 @@ def look(store: Store, state: Facts, keys: MaintenanceKeys, due: set[int], pool:
     live.add(unfinished_digests(store, state, keys))
     target = store if put else None
     writers = [ListWriter(target, state.vault_id), ListWriter(target, state.vault_id)]
-    found = Look(state.next_seq, writers[0], writers[1], [Due(seq, state.condemned[seq].body) for seq in sorted(due)])
+    found = Look(state.next_seq, writers[0], writers[1], [Due(seq, state.condemned[seq].body) for seq in sorted(due)], later)
     progress.start("listing")
     _compare(store, state, sets, found, live, forgotten, progress)
     found.live_objects = live.count
@@ -85,15 +95,18 @@ def _compare(
 ) -> None:
     due = [(one, Rows(sets.listed(one.body.lists))) for one in found.due]
     waiting = _Condemned(sets, [noted.body.lists for noted in state.condemned.values()])
-    swept = _Condemned(sets, [state.swept[seq].body.lists for seq in sorted(state.unfinished)])
+    swept = _Condemned(sets, [state.swept[seq].body.lists for seq in sorted(state.unfinished - found.later)])
+    held = _Condemned(sets, [state.swept[seq].body.lists for seq in sorted(state.unfinished & found.later)])
     listing = Listing(store, state.vault_id)
     for byte in range(256):
         needed, named = live.at(byte), forgotten.at(byte)
-        condemned, gone = waiting.at(byte), swept.at(byte)
+        condemned, gone, locked = waiting.at(byte), swept.at(byte), held.at(byte)
         for row in listing.at(byte):
             key = (row.digest, row.incarnation)
             if key in gone:
                 found.leftovers.append(row)
+            elif key in locked:
+                found.locked_objects, found.locked_size = found.locked_objects + 1, found.locked_size + row.size
             elif row.digest not in needed and key not in condemned:
                 (found.named if row.digest in named else found.unnamed).add(row)
             progress.advance(files=1)

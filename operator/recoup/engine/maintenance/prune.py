@@ -27,6 +27,7 @@ from recoup.engine.maintenance.garbage import ListWriter
 from recoup.engine.maintenance.look import Due, Look, look, surviving
 from recoup.engine.maintenance.merge import Merged, merge_segments
 from recoup.engine.records.objectlist import Listed
+from recoup.engine.stores.versions import Versioned
 from recoup.errors import Integrity, Retryable
 from recoup.report import Progress
 from recoup.typeinfo import build_type_info
@@ -36,6 +37,8 @@ GRACE: Final = timedelta(days=7)
 DEAD_AFTER: Final = timedelta(days=30)
 SHRINK_LIMIT: Final = 0.8
 """Of the live objects at the last decision: fewer without a FORGET or REPLACE since are not believed."""
+_TRIED_FOR: Final = timedelta(days=2)
+"""So long the objects of a SWEEP are tried by each run: the one that wrote it may have been stopped. Then not before their locks end."""
 _ATTEMPTS: Final = 5
 _THREADS: Final = 16
 
@@ -78,6 +81,11 @@ class Pruned(Record):
     swept_objects: int = 0
     swept_size: int = 0
     deleted: Deleted = field(default_factory=Deleted)
+    locked_objects: int = 0
+    """Swept before, and not tried again yet since they are locked."""
+    locked_size: int = 0
+    locked_until: int = 0
+    """Milliseconds since 1970: when the last of those is tried again."""
     waiting: list[Waiting] = field(default_factory=list)
     given_up: int = 0
     """CONDEMNs whose lists could not be read: what they named is condemned anew."""
@@ -162,7 +170,9 @@ class _Run:
 
     def _once(self) -> None:
         state, result, wishes = self._log.state, self._result, self._wishes
-        seen = look(self._log.store, state, self._keys, self._due(state), self._pool, self._progress, put=not wishes.dry_run)
+        due, later = self._due(state), self._later()
+        seen = look(self._log.store, state, self._keys, due, later, self._pool, self._progress, put=not wishes.dry_run)
+        result.locked_objects, result.locked_size = seen.locked_objects, seen.locked_size
         result.live_objects, result.objects, result.size, result.strange = seen.live_objects, seen.objects, seen.size, seen.strange
         _check_shrinking(state, seen)
         if wishes.dry_run:
@@ -181,6 +191,18 @@ class _Run:
     def _due(self, state: Facts) -> set[int]:
         grace = self._wishes.grace // timedelta(milliseconds=1)
         return {seq for seq, noted in state.condemned.items() if not grace or noted.time + grace <= self._now}
+
+    def _later(self) -> set[int]:
+        """SWEEPs that it is too early for. Nothing they name was locked after its CONDEMN: each lock ends a period after the SWEEP at most."""
+        store, state = self._log.store, self._log.state
+        lock = store.object_lock if isinstance(store, Versioned) else None
+        if lock is None:
+            return set()
+        period, tried = lock.period // timedelta(milliseconds=1), _TRIED_FOR // timedelta(milliseconds=1)
+        ends = {seq: state.swept[seq].time + period for seq in state.unfinished if state.swept[seq].time + tried <= self._now}
+        later = {seq for seq, end in ends.items() if end > self._now}
+        self._result.locked_until = max((ends[seq] for seq in later), default=0)
+        return later
 
     def _end_dead_sessions(self) -> None:
         state = self._log.state
@@ -217,12 +239,13 @@ class _Run:
 
     def _delete_leftovers(self, seen: Look) -> tuple[int, ...]:
         """Finish the deletes of a run that was stopped; the SWEEPs of which nothing is left."""
-        refused = self._result.deleted.refused
+        done = self._result.deleted
+        stayed = done.refused + done.deferred
         if seen.leftovers:
             self._progress.start("deleting", files_total=len(seen.leftovers))
             self._delete(seen.leftovers)
-        before = {seq for seq in self._log.state.unfinished if seq < seen.marked}
-        return tuple(sorted(before)) if self._result.deleted.refused == refused else ()
+        before = {seq for seq in self._log.state.unfinished - seen.later if seq < seen.marked}
+        return tuple(sorted(before)) if done.refused + done.deferred == stayed else ()
 
     def _delete(self, rows: Iterable[Listed]) -> None:
         delete_all(self._log.store, self._log.state.vault_id, rows, self._pool, self._progress, self._result.deleted)

@@ -92,6 +92,8 @@ class Kept(Value, frozen=True):
     """Empty where the store has no versions."""
     until: datetime | None
     reason: str
+    locked: bool = False
+    """By a retention or a legal hold; otherwise these credentials may not."""
 
 
 def history_of(store: Versioned, name: str) -> History | None:
@@ -109,8 +111,11 @@ def names_below(store: Store, prefix: str) -> list[str]:
     return sorted(found)
 
 
-def erase(store: Store, name: str) -> list[Kept]:
-    """Remove the object with all its versions; what is left of it. Raises what the store raises, but for refusals."""
+def erase(store: Store, name: str, *, hide: bool = True) -> list[Kept]:
+    """Remove the object with all its versions; what is left of it. Raises what the store raises, but for refusals.
+
+    `hide` what cannot be removed behind a delete marker.
+    """
     if not isinstance(store, Versioned):
         return _delete(store, name)
     try:
@@ -120,7 +125,7 @@ def erase(store: Store, name: str) -> list[Kept]:
         return left or [Kept(name, "", None, f"it is deleted, but older versions may exist: {error}")]
     kept = [left for version in found if not version.marker for left in _erase_version(store, version)]
     if kept:
-        if not found[0].marker:
+        if hide and not found[0].marker:
             _delete(store, name)  # at least out of sight
         return kept
     for marker in (version for version in found if version.marker):
@@ -146,5 +151,5 @@ def _erase_version(store: Versioned, version: Version) -> list[Kept]:
     except Invalid as error:  # Denied, or minio's 400 for what is locked
         retention = store.retention(version)
         held = "under legal hold" if retention.hold else "locked" if retention.until else f"it cannot be deleted: {error}"
-        return [Kept(version.name, version.id, retention.until, held)]
+        return [Kept(version.name, version.id, retention.until, held, retention.hold or retention.until is not None)]
     return []
