@@ -63,12 +63,13 @@ def _text(done: Protected) -> list[str]:
     held, lines = done.held, []
     if held.uncovered:
         lines.append(
-            f"{held.uncovered} objects were hidden or overwritten by somebody, and are in sight again: change the credentials that can write here"
+            f"{held.uncovered} objects were hidden or overwritten by somebody, and are in sight again: change the credentials that can "
+            "write here"
         )
     if held.hidden:
         lines.append(
-            f"{held.hidden} objects are hidden or overwritten and read from older versions; what hides them is locked, or these credentials "
-            "may not delete versions (s3:DeleteObjectVersion)"
+            f"{held.hidden} objects are hidden or overwritten and read from older versions; what hides them is locked, or these "
+            "credentials may not delete versions (s3:DeleteObjectVersion)"
         )
     if held.missing:
         lines.append(f"{held.missing} objects are not there: see `recoup verify`")

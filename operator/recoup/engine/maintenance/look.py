@@ -68,7 +68,7 @@ class _Condemned:
 
 
 def look(
-    store: Store, state: Facts, keys: MaintenanceKeys, due: set[int], pool: Executor, progress: Progress, *, put: bool, later: set[int]
+    store: Store, state: Facts, keys: MaintenanceKeys, due: set[int], later: set[int], pool: Executor, progress: Progress, *, put: bool
 ) -> Look:
     """Look once. `due`: seqs of CONDEMNs to prepare; `later`: SWEEPs whose objects are locked.
 

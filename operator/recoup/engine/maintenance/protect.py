@@ -135,13 +135,13 @@ class _Run:
         holder, there = self._holder, set[bytes]()
         todo: list[tuple[Callable[[History], None], History]] = []
         for history in histories:
-            digest = parse_object_name(history.name).digest
+            digest, incarnation = parse_object_name(history.name)[2:]
             if digest not in needed:
                 continue
             there.add(digest)
             if whole:
                 todo.append((holder.extend, history))
-            elif digest not in before or self._came_since(history):
+            elif digest not in before or (incarnation and self._came_since(history)):
                 todo.append((holder.check, history))
             elif history.contested:
                 todo.append((holder.uncover, history))
@@ -150,7 +150,7 @@ class _Run:
         holder.miss(len(needed - there))
 
     def _came_since(self, history: History) -> bool:
-        """Whether it was put after the last run had begun: an object that was missing then, and was brought back."""
+        """Whether it was put after the last run had begun: what was missing or damaged then was brought back."""
         first = history.versions[-1].modified if history.versions else None
         return self._last is not None and first is not None and first.timestamp() >= seconds_of(self._last.started)
 

@@ -170,8 +170,8 @@ class _Run:
 
     def _once(self) -> None:
         state, result, wishes = self._log.state, self._result, self._wishes
-        due, later = self._due(state), self._later()
-        seen = look(self._log.store, state, self._keys, due, later, self._pool, self._progress, put=not wishes.dry_run)
+        ripe, later = self._due(state), self._later()
+        seen = look(self._log.store, state, self._keys, ripe, later, self._pool, self._progress, put=not wishes.dry_run)
         result.locked_objects, result.locked_size = seen.locked_objects, seen.locked_size
         result.live_objects, result.objects, result.size, result.strange = seen.live_objects, seen.objects, seen.size, seen.strange
         _check_shrinking(state, seen)
@@ -193,7 +193,7 @@ class _Run:
         return {seq for seq, noted in state.condemned.items() if not grace or noted.time + grace <= self._now}
 
     def _later(self) -> set[int]:
-        """SWEEPs that it is too early for. Nothing they name was locked after its CONDEMN: each lock ends a period after the SWEEP at most."""
+        """SWEEPs that it is too early for. What they name was not locked after their CONDEMN, so all locks end a period after them."""
         store, state = self._log.store, self._log.state
         lock = store.object_lock if isinstance(store, Versioned) else None
         if lock is None:
