@@ -34,6 +34,7 @@ from recoup.engine.keys.signing import SigningKey
 from recoup.engine.keys.text import encode_fingerprint
 from recoup.engine.keys.tickets import Ticket, issue_ticket, session_id
 from recoup.engine.log.bodies import (
+    LOCKED,
     SIGNERS,
     TYPE_OF,
     Abort,
@@ -240,6 +241,7 @@ def later_bodies(manifest: bytes, record: bytes) -> list[Body]:
         Index((index,), (fixed("index"), fixed("index 2"))),
         Heal((ObjectRef(fixed("bad"), 1),)),
         Evidence("Drill", '{"restored":true}'),
+        Evidence(LOCKED, '{"head":21,"until":"2026-12-24T00:00:00Z"}'),
     ]
 
 
@@ -267,7 +269,7 @@ def encoded(entries_of: list[Body], location: bytes) -> list[dict[str, Any]]:
     entries = []
     previous = bytes(32)
     for seq, body in enumerate(entries_of):
-        signer = min(SIGNERS[TYPE_OF[type(body)]])
+        signer = Signer.VERIFIER if isinstance(body, Evidence) and body.kind != LOCKED else min(SIGNERS[TYPE_OF[type(body)]])
         generation = 1 if signer else 0
         head = Head(TYPE_OF[type(body)], signer, generation, REPO, VAULT, location, seq, previous, TIME + seq, fixed(f"nonce {seq}", 16))
         data = encode_entry(head, body, SigningKey(signers[signer]) if signer else None)

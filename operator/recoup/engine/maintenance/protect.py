@@ -27,9 +27,10 @@ from recoup.engine.maintenance.garbage import AREAS
 from recoup.engine.maintenance.holds import Held, Holder, half_is_over
 from recoup.engine.maintenance.mark import NeededDigests, live_digests
 from recoup.engine.maintenance.sessions import unfinished_digests
+from recoup.engine.shred import begun
 from recoup.engine.stores.base import Lock
 from recoup.engine.stores.versions import History, Versioned, history_of
-from recoup.errors import Integrity, Usage
+from recoup.errors import Integrity, Invalid, Usage
 from recoup.report import Progress
 from recoup.value import Record
 
@@ -56,7 +57,8 @@ class Protected(Record):
 def protect(log: Log, keys: MaintenanceKeys, progress: Progress, *, threads: int = _THREADS, everything: bool = False) -> Protected:
     """Extend what is due, and put back into sight what was hidden. `everything`: whatever earlier runs say.
 
-    Raises Usage where no object lock is asked for, Integrity if it cannot be read what is live, and what the store raises but refusals.
+    Raises Usage where no object lock is asked for, Invalid for a shredded vault, Integrity if it cannot be read what is live, Denied if
+    versions may not be listed or nothing may be locked, and what the store raises.
     """
     store = log.store
     lock = store.object_lock if isinstance(store, Versioned) else None
@@ -83,6 +85,10 @@ class _Run:
         self._log, self._store, self._lock, self._keys, self._progress, self._pool = log, store, lock, keys, progress, pool
         self._state = log.follow()
         self._state.require_identity()
+        if begun(log):
+            raise Invalid(
+                f"vault {self._state.vault_id.hex()} was shredded: its keys are not to be kept, nothing is locked", reason="VaultShredded"
+            )
         self._head, self._vault = self._state.next_seq, self._state.vault_id
         self._now, self._begun = store.provider_time(), time.monotonic()
         self._holder = Holder(store, lock, self._now)

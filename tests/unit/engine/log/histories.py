@@ -108,6 +108,7 @@ class History:
         choices: list[tuple[Body, SigningKey | None]] = [
             (open_body(session, ticket_for(self.vault, session) if self._random.random() < 0.5 else b""), writer),
             (Evidence("Drill", '{"rto":1}'), verifier),
+            (Evidence("Locked", "{}"), keeper),
             (Heal((ObjectRef(digest(), 1),)), None),
             (Damaged((ObjectRef(digest(), 0),), "test"), verifier),
             (Condemn((digest(),), 3, 10, False, state.next_seq, 5), keeper),

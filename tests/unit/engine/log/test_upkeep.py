@@ -13,6 +13,7 @@ import pytest
 from recoup.engine.format.names import log_name
 from recoup.engine.keys.signing import SigningKey
 from recoup.engine.log.bodies import (
+    LOCKED,
     Abort,
     Adopt,
     Attest,
@@ -125,6 +126,7 @@ BY_WRITER: dict[str, Make] = {
     "SWEEP by a writer": lambda s: sweep(s.condemned),
     "HEAL by a writer": lambda s: Heal((ObjectRef(digest(), 1),)),
 }
+BY_READER: dict[str, Make] = {"EVIDENCE of locks by a verifier": lambda s: Evidence(LOCKED, "{}")}
 BY_NOBODY: dict[str, Make] = {
     "HEAL nothing": lambda s: Heal(()),
     "HEAL incarnation 0": lambda s: Heal((ObjectRef(digest(), 0),)),
@@ -133,7 +135,7 @@ BY_NOBODY: dict[str, Make] = {
 }
 CASES = [
     (name, make, role)
-    for role, cases in (("maintenance", BY_MAINTENANCE), ("writer", BY_WRITER), ("nobody", BY_NOBODY))
+    for role, cases in (("maintenance", BY_MAINTENANCE), ("writer", BY_WRITER), ("reader", BY_READER), ("nobody", BY_NOBODY))
     for name, make in cases.items()
 ]
 
