@@ -1,6 +1,8 @@
 """Extension of object locks at half of their period, and deletes that wait for a lock's end, against a real server.
 
-The provider's clock is moved by what is added to its answers; the server's own stays as it is.
+The provider's clock is moved by what is added to its answers; the server's own stays as it is. Each rule was taken out by hand and its
+test seen to fail: what is not live is not extended, what was seen to is not asked for again, a stopped run goes on, half of the period
+counts, what was not locked is tried again, locked objects get no delete marker and are not tried daily, delete markers are removed.
 """
 
 from __future__ import annotations
