@@ -17,6 +17,7 @@ from typing import Protocol, runtime_checkable
 from msgspec import field
 
 from recoup.engine.stores.base import Store
+from recoup.engine.stores.versions import Versioned, erase
 from recoup.errors import Denied, Integrity, Invalid, NotFound, RecoupError, Retryable
 from recoup.value import Record, Value
 
@@ -230,6 +231,7 @@ class _Prober:
             gone = self._is_gone(first)
             for name in rest:
                 self._store.delete(name)
+            self._erase_versions()
         except Denied:
             self._result.left_behind = len(self._names)
             message = (
@@ -245,6 +247,11 @@ class _Prober:
             self._passed("deletes", "a deleted object is gone")
         else:
             self._failed("deletes", "DeletesIgnored", "a delete was accepted, but the object is still there: space would never be freed")
+
+    def _erase_versions(self) -> None:
+        """What is left of deleted objects where versions are kept. Credentials that may not delete those leave them behind."""
+        if isinstance(self._store, Versioned) and self._store.keeps_versions:
+            self._result.left_behind = sum(bool(erase(self._store, name, hide=False)) for name in self._names)
 
     def _is_gone(self, name: str) -> bool:
         try:
